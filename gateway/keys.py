@@ -1,0 +1,109 @@
+"""Every Redis key the gateway writes: its shape, type, time to live and owner, declared in one place.
+
+A conversation lives on one shard, chosen by its digest; all its keys carry the shard's hash tag, so that a
+script touches one slot of a cluster. `SHARDS` is part of the stored layout: changing it strands what is stored.
+"""
+
+import dataclasses
+import hashlib
+import json
+
+SHARDS = 16
+
+CONVERSATION_TTL_SECONDS = 90 * 24 * 3600
+TURN_TTL_SECONDS = 24 * 3600
+REPLY_TTL_SECONDS = 14 * 24 * 3600
+DEAD_LETTER_TTL_SECONDS = 30 * 24 * 3600
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """Keys of one shard. `{shard}` is the cluster hash tag."""
+
+    shard: int
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the shard begins with; scripts derive turn and reply keys from it."""
+        return f"gw:{{s{self.shard}}}:"
+
+    @property
+    def due(self) -> str:
+        """Sorted set, permanent, owner relay: `kind:id` scored by the Unix milliseconds at which it falls due."""
+        return self.prefix + "due"
+
+    @property
+    def dead(self) -> str:
+        """Sorted set, permanent, owner relay: ids of dead-lettered replies scored by when they died (Unix ms)."""
+        return self.prefix + "dead"
+
+    @property
+    def fence(self) -> str:
+        """Counter, permanent, owner relay: a fencing token that never repeats, one for each claim."""
+        return self.prefix + "fence"
+
+    def reply(self, reply_id: str) -> str:
+        """Hash, TTL `REPLY_TTL_SECONDS`, owner relay: one pending or dead reply with its segments."""
+        return f"{self.prefix}reply:{reply_id}"
+
+    def turn(self, turn_id: str) -> str:
+        """Hash, TTL `TURN_TTL_SECONDS`, owner open_turns: one turn that awaits or has got its reply."""
+        return f"{self.prefix}turn:{turn_id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConversationKeys:
+    """Keys of one conversation, by the digest of its key (32 hex digits)."""
+
+    digest: str
+
+    @property
+    def shard(self) -> ShardKeys:
+        """The shard that the conversation lives on."""
+        return ShardKeys(int(self.digest[:4], 16) % SHARDS)
+
+    @property
+    def directory(self) -> str:
+        """Hash, TTL `CONVERSATION_TTL_SECONDS`, owner directory: upstream id, last webhook, what is known of it."""
+        return f"{self.shard.prefix}conv:{self.digest}"
+
+    @property
+    def turns(self) -> str:
+        """List, TTL `TURN_TTL_SECONDS`, owner open_turns: ids of turns without a reply, in order of acceptance."""
+        return f"{self.shard.prefix}turns:{self.digest}"
+
+    @property
+    def lock(self) -> str:
+        """String, TTL the posting lease, owner open_turns: id of the turn that may speak to the upstream."""
+        return f"{self.shard.prefix}lock:{self.digest}"
+
+    @property
+    def fingerprints(self) -> str:
+        """Hash, TTL `TURN_TTL_SECONDS`, owner open_turns: request fingerprint → turn id, until the reply is out."""
+        return f"{self.shard.prefix}prints:{self.digest}"
+
+    @property
+    def outbox(self) -> str:
+        """List, TTL `REPLY_TTL_SECONDS`, owner relay: reply ids in the order in which they must leave."""
+        return f"{self.shard.prefix}outbox:{self.digest}"
+
+    @property
+    def seen(self) -> str:
+        """Sorted set, TTL `TURN_TTL_SECONDS`, owner callbacks: upstream message ids taken, by when (Unix ms)."""
+        return f"{self.shard.prefix}seen:{self.digest}"
+
+    @property
+    def orphans(self) -> str:
+        """List, TTL `TURN_TTL_SECONDS`, owner callbacks: segments that have no known conversation or webhook yet."""
+        return f"{self.shard.prefix}orphans:{self.digest}"
+
+
+def conversation_digest(*, dialect: str, base_url: str, tenant: str, bot_id: str, user_id: str) -> str:
+    """Name one conversation: 32 hex digits over all that makes it one, so that no key reaches another's."""
+    identity = json.dumps([dialect, base_url, tenant, bot_id, user_id]).encode()
+    return hashlib.blake2b(identity, digest_size=16, person=b"conversation").hexdigest()
+
+
+def all_shards() -> list[ShardKeys]:
+    """Every shard of the layout."""
+    return [ShardKeys(number) for number in range(SHARDS)]

@@ -1,0 +1,70 @@
+-- Open a turn, join the identical one that is still open, or go on waiting for a place: idempotent, polled by waiters.
+-- The lock makes the turns of one conversation speak to the upstream one at a time, in the order of their acceptance.
+--
+-- KEYS  1 directory  2 turns  3 lock  4 fingerprints
+-- ARGV  1 offset ms  2 key prefix  3 turn id  4 caller (owner token of this request)  5 fingerprint
+--       6 webhook  7 drawn delay ms  8 min delay ms  9 settle ms  10 meta  11 message digest  12 sent_at s
+--       13 lock lease ms  14 patience ms: how long a waiter counts as alive  15 most open turns  16 turn TTL s
+-- Returns one of
+--   {'full'}                                     the conversation has as many open turns as it may
+--   {'joined', turn id, drawn delay ms}          the same request is already with the upstream
+--   {'wait', turn id, lock's remaining ms}       another turn goes first: call again
+--   {'enter', turn id, drawn delay ms, unsettled, directory fields...}
+--       the caller holds the lock; `unsettled` lists {turn id, message digest, sent_at} of turns whose sender died
+--       between opening and recording: the upstream's transcript decides about them before anything is posted
+local directory, turns, lock, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local prefix, caller, fingerprint = ARGV[2], ARGV[4], ARGV[5]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+local function turn_key(id) return prefix .. 'turn:' .. id end
+local function forget(id)
+  redis.call('LREM', turns, 1, id)
+  local print = redis.call('HGET', turn_key(id), 'fingerprint')
+  if print and redis.call('HGET', fingerprints, print) == id then redis.call('HDEL', fingerprints, print) end
+  redis.call('DEL', turn_key(id))
+end
+
+local id = ARGV[3]
+local twin = redis.call('HGET', fingerprints, fingerprint)
+if twin and redis.call('EXISTS', turn_key(twin)) == 1 then id = twin end
+local turn = turn_key(id)
+local state = redis.call('HGET', turn, 'state')
+if state == 'posted' or state == 'answered' then
+  return {'joined', id, redis.call('HGET', turn, 'delay')}
+end
+
+if not state then
+  if redis.call('LLEN', turns) >= tonumber(ARGV[15]) then return {'full'} end
+  state = 'queued'
+  redis.call('HSET', turn, 'state', state, 'fingerprint', fingerprint, 'webhook', ARGV[6],
+    'accepted_at', now, 'delay', ARGV[7], 'due', now + ARGV[7], 'not_before', now + ARGV[8],
+    'settle', ARGV[9], 'meta', ARGV[10], 'message', ARGV[11], 'sent_at', ARGV[12])
+  redis.call('EXPIRE', turn, ARGV[16])
+  redis.call('RPUSH', turns, id)
+  redis.call('EXPIRE', turns, ARGV[16])
+  redis.call('HSET', fingerprints, fingerprint, id)
+  redis.call('EXPIRE', fingerprints, ARGV[16])
+end
+
+local holder = redis.call('GET', lock)
+if holder and holder ~= caller then
+  if state == 'queued' then redis.call('HSET', turn, 'alive_until', now + ARGV[14]) end
+  return {'wait', id, redis.call('PTTL', lock)}
+end
+
+local unsettled = {}
+for _, other in ipairs(redis.call('LRANGE', turns, 0, -1)) do
+  local seen = redis.call('HMGET', turn_key(other), 'state', 'alive_until', 'message', 'sent_at')
+  if seen[1] == 'posting' and not holder then unsettled[#unsettled + 1] = {other, seen[3], seen[4]} end
+  if other == id then
+    break
+  elseif not seen[1] or (seen[1] == 'queued' and now > tonumber(seen[2] or 0)) then
+    forget(other) -- expired, or its client's process died while it waited: nothing was posted, nobody was answered
+  elseif seen[1] == 'queued' then
+    redis.call('HSET', turn, 'alive_until', now + ARGV[14])
+    return {'wait', id, 0}
+  end
+end
+redis.call('SET', lock, caller, 'PX', ARGV[13])
+redis.call('HSET', turn, 'state', 'posting')
+return {'enter', id, redis.call('HGET', turn, 'delay'), unsettled, unpack(redis.call('HGETALL', directory))}

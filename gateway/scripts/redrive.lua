@@ -1,0 +1,14 @@
+-- Send a dead letter again, under its id and with its body: its attempts start anew.
+--
+-- KEYS  1 due  2 dead  3 reply
+-- ARGV  1 offset ms  2 reply id  3 reply TTL s
+-- Returns 1 when it was queued, 0 when it is no dead letter (any more).
+if redis.call('ZREM', KEYS[2], ARGV[2]) == 0 then return 0 end
+if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+redis.call('HDEL', KEYS[3], 'died_at', 'lease_until')
+redis.call('HSET', KEYS[3], 'attempts', 0, 'takeovers', 0, 'due', now)
+redis.call('EXPIRE', KEYS[3], ARGV[3])
+redis.call('ZADD', KEYS[1], now, 'd:' .. ARGV[2])
+return 1

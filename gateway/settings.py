@@ -1,0 +1,144 @@
+"""What an operator can set: by environment (`GATEWAY_...`), by a `.env` file, or by flags of `serve`."""
+
+import ipaddress
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "GATEWAY_"
+MIN_SECRET_CHARACTERS = 16
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong: names the variable, the value and what is allowed, one per line."""
+
+
+class Settings(BaseSettings):
+    """The effective settings. Durations are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 lets the system choose")
+    workers: int = Field(1, ge=1, le=64, description="processes that accept, receive and relay side by side")
+    redis_url: str = Field("", description="redis://, rediss:// or unix:// URL; empty: an embedded server")
+    data_dir: Path = Field(Path(".gateway"), description="where the embedded server and its secret live")
+    upstream: Literal["v3"] = Field("v3", description="the dialect of the upstream")
+    v3_url: str = Field("", description="base URL of V3, with its prefix if it has one; required")
+    public_url: str = Field("", description="where the upstream reaches this gateway; empty: http://HOST:PORT")
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="signs callback URLs; several, separated by commas: the first signs, all verify",
+    )
+    key_map: Path | None = Field(None, description="JSON file {V1 key: V3 key}; keys that it lacks are passed on")
+    webhook_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="CIDRs, separated by commas, that deliveries may reach besides public addresses"
+    )
+    max_body_bytes: int = Field(10 * 2**20, ge=1024, le=2**30, description="largest request body")
+    upstream_timeout_seconds: float = Field(20, gt=0, le=300, description="total time of one upstream call")
+    delivery_timeout_seconds: float = Field(15, gt=0, le=120, description="total time of one delivery attempt")
+    delivery_max_attempts: int = Field(8, ge=1, le=100, description="attempts before a reply is a dead letter")
+    delivery_backoff_seconds: float = Field(20, gt=0, le=3600, description="first pause between attempts")
+    settle_seconds: float = Field(1.5, ge=0, le=60, description="quiet after which a reply counts as whole")
+    grace_seconds: float = Field(25, ge=1, le=600, description="time to drain after SIGTERM")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe log line")
+    log_format: Literal["json", "console"] = Field("json", description="shape of log lines")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("v3_url", "public_url")
+    @classmethod
+    def _base_url(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an http:// or https:// URL")
+        if parts.query or parts.fragment:
+            raise ValueError("must have no query and no fragment")
+        return value.rstrip("/")
+
+    @field_validator("webhook_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        networks = []
+        for item in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                networks.append(ipaddress.ip_network(item))
+            except ValueError as error:
+                raise ValueError(f"{item!r} is no network: {error}; give CIDRs such as 10.0.0.0/8,fd00::/8") from None
+        return tuple(networks)
+
+    @field_validator("secret")
+    @classmethod
+    def _secret(cls, value: SecretStr) -> SecretStr:
+        if any(len(one) < MIN_SECRET_CHARACTERS for one in value.get_secret_value().split(",") if value):
+            raise ValueError(f"each secret must have at least {MIN_SECRET_CHARACTERS} characters")
+        return value
+
+    @model_validator(mode="after")
+    def _secret_of_a_shared_store(self) -> Self:
+        if self.redis_url and not self.secret.get_secret_value():
+            raise ValueError("SECRET: required with REDIS_URL, since all processes on one store must share it")
+        return self
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets as bytes: the first signs, all verify."""
+        return tuple(one.encode() for one in self.secret.get_secret_value().split(",") if one)
+
+    @property
+    def callback_base_url(self) -> str:
+        """Where the upstream reaches this gateway."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    def masked(self) -> dict[str, Any]:
+        """Give the effective settings by variable name, secrets and URL passwords masked."""
+        shown = self.model_dump(mode="json")
+        shown["secret"] = f"{len(self.secrets)} set" if self.secrets else ""
+        parts = urlsplit(self.redis_url)
+        if parts.password:
+            shown["redis_url"] = self.redis_url.replace(f":{parts.password}@", ":***@")
+        return {f"{PREFIX}{name.upper()}": value for name, value in shown.items()}
+
+    def load_key_map(self) -> dict[str, str]:
+        """Read the table of V1 key → upstream key; raise `ConfigurationError` when it is not one."""
+        if self.key_map is None:
+            return {}
+        try:
+            table = json.loads(self.key_map.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{PREFIX}KEY_MAP={self.key_map}: cannot be read as JSON: {error}") from None
+        if not isinstance(table, dict) or not all(isinstance(item, str) and item for item in table.values()):
+            raise ConfigurationError(f"{PREFIX}KEY_MAP={self.key_map}: must be one JSON object of key to key")
+        return table
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings, flags before environment before `.env`; raise `ConfigurationError` on a wrong one."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    text = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return PREFIX + text
+    name = str(item["loc"][0])
+    value = "***" if name == "secret" else item["input"]
+    return f"{PREFIX}{name.upper()}={value}: {text} ({Settings.model_fields[name].description})"

@@ -1,11 +1,11 @@
 -- Record which upstream conversation belongs to a key, before anything is posted to it: its callbacks can be placed.
 --
 -- KEYS  1 directory  2 lock  3 orphans
--- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s
+-- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s  5 tail
 -- Returns {'stale'} when the lease has passed to another, else {'recorded', orphans...}: the callbacks that came for
 -- this conversation while it was unknown, each as {message id, segment}; they are handed over and gone.
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return {'stale'} end
-redis.call('HSET', KEYS[1], 'id', ARGV[3])
+redis.call('HSET', KEYS[1], 'id', ARGV[3], 'tail', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 local answer = {'recorded'}
 for index, value in ipairs(redis.call('HGETALL', KEYS[3])) do

@@ -1,0 +1,63 @@
+"""Which upstream conversation belongs to a (tenant, bot, user), and what is known of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway import errors, keys
+from gateway.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A callback that came while its conversation was unknown: the segment as the store keeps it."""
+
+    message_id: str
+    segment: str
+
+
+class LeaseLost(errors.GatewayError):
+    """This turn's place has passed to another while it spoke to the upstream; the client's retry settles it."""
+
+    status = 504
+    code = "gateway_timeout"
+
+
+class Directory:
+    """The directory in the store; entries outlive their last turn by `keys.CONVERSATION_TTL_SECONDS`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def record(
+        self, conversation: keys.ConversationKeys, caller: str, upstream_id: str, tail: str
+    ) -> list[Orphan]:
+        """Record the conversation's id and take the callbacks that waited for it.
+
+        Before the first message is posted: a crash between creating and recording leaves the conversation to be found
+        upstream by the next turn. Raises `LeaseLost` when another turn has taken the place.
+        """
+        answer = await self._store.run(
+            "record_conversation",
+            [conversation.directory, conversation.lock, conversation.orphans],
+            caller,
+            upstream_id,
+            keys.CONVERSATION_TTL_SECONDS,
+            tail,
+        )
+        if answer[0] == "stale":
+            raise LeaseLost("the conversation was taken over by another request")
+        return [Orphan(message_id, segment) for message_id, segment in answer[1:]]
+
+    async def forget(self, conversation: keys.ConversationKeys, upstream_id: str) -> None:
+        """Forget a conversation that is gone upstream, unless another one was recorded meanwhile."""
+        await self._store.run("forget_conversation", [conversation.directory], upstream_id)
+
+    async def show(self, conversation: keys.ConversationKeys) -> Mapping[str, str]:
+        """Give what is known of the conversation; empty when nothing is."""
+        fields: dict[str, str] = await self._store.call(lambda: self._store.redis.hgetall(conversation.directory))
+        return fields
+
+    async def erase(self, conversation: keys.ConversationKeys) -> bool:
+        """Forget all that the directory knows of it; tell whether there was anything. Replies on their way stay."""
+        removed: int = await self._store.call(lambda: self._store.redis.delete(conversation.directory))
+        return removed > 0

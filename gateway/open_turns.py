@@ -1,0 +1,208 @@
+"""Turns that await a reply: opened before the post, one of a conversation at a time, each request only once."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+from gateway import errors, keys
+from gateway.store import Store
+
+MAX_OPEN_TURNS = 32
+"""Turns of one conversation that may await their reply; beyond it clients get 429 and other conversations nothing."""
+
+PATIENCE_MS = 3000
+"""How long a waiting turn whose process says nothing keeps its place."""
+
+FIRST_POLL_SECONDS = 0.02
+LAST_POLL_SECONDS = 0.25
+
+TurnState: TypeAlias = Literal["posted", "answered", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A turn to be opened, as the store keeps it. `message` is the digest of its text, `sent_at` in Unix seconds."""
+
+    turn_id: str
+    caller: str
+    fingerprint: str
+    webhook: str
+    delay: timedelta
+    min_delay: timedelta
+    settle: timedelta
+    meta: bytes
+    message: str
+    sent_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A turn whose sender died between opening and recording: the transcript decides whether it was posted."""
+
+    turn_id: str
+    message: str
+    sent_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The caller may speak to the upstream now, for the length of the lease."""
+
+    turn_id: str
+    delay: timedelta
+    unsettled: Sequence[Unsettled]
+    directory: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The same request is with the upstream already: nothing is to be posted."""
+
+    turn_id: str
+    delay: timedelta
+
+
+class OpenTurns:
+    """The open turns of all conversations. `lease` bounds how long one turn may speak to the upstream."""
+
+    def __init__(self, store: Store, lease: timedelta) -> None:
+        self._store = store
+        self._lease_ms = _milliseconds(lease)
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def enter(
+        self, conversation: keys.ConversationKeys, proposal: Proposal, patience: timedelta
+    ) -> Entered | Joined:
+        """Open the turn and wait for its place; join the identical request that is still open.
+
+        Raises `TooManyTurns` when the conversation's queue is full, or when no place came free within `patience`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience.total_seconds()
+        pause = FIRST_POLL_SECONDS
+        while True:
+            answer = await self._open(conversation, proposal)
+            match answer[0]:
+                case "full":
+                    raise errors.TooManyTurns(
+                        f"{MAX_OPEN_TURNS} messages of this conversation await their reply", retry_after_seconds=5
+                    )
+                case "joined":
+                    return Joined(answer[1], timedelta(milliseconds=float(answer[2])))
+                case "enter":
+                    fields = iter(answer[4:])
+                    return Entered(
+                        turn_id=answer[1],
+                        delay=timedelta(milliseconds=float(answer[2])),
+                        unsettled=[Unsettled(one[0], one[1], int(one[2])) for one in answer[3]],
+                        directory=dict(zip(fields, fields, strict=True)),
+                    )
+            if loop.time() > deadline:
+                await self._withdraw(conversation, proposal, answer[1])
+                raise errors.TooManyTurns(
+                    "an earlier message of this conversation is still being posted", retry_after_seconds=2
+                )
+            await self._released(conversation.digest, pause)
+            pause = min(pause * 1.5, LAST_POLL_SECONDS)
+
+    async def record_post(
+        self,
+        conversation: keys.ConversationKeys,
+        proposal: Proposal,
+        turn_id: str,
+        conversation_id: str,
+        fields: Mapping[str, str],
+    ) -> TurnState:
+        """Record that the upstream has the message, with what is now known of the conversation."""
+        state: TurnState = await self._store.run(
+            "record_post",
+            [conversation.directory, conversation.turns, conversation.lock, conversation.shard.turn(turn_id)],
+            proposal.caller,
+            conversation_id,
+            proposal.webhook,
+            proposal.meta,
+            keys.CONVERSATION_TTL_SECONDS,
+            *(part for field in fields.items() for part in field),
+        )
+        self._release(conversation.digest)
+        return state
+
+    async def abandon(
+        self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool
+    ) -> str:
+        """Give up posting. `settled`: the message surely is not upstream; else the turn stays for the client's retry."""
+        state: str = await self._store.run(
+            "abandon_post",
+            [conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)],
+            proposal.caller,
+            turn_id,
+            "forget" if settled else "leave",
+        )
+        self._release(conversation.digest)
+        return state
+
+    async def settle(
+        self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, posted: bool
+    ) -> str:
+        """Settle a turn whose sender died, by what the transcript says; the caller must hold the place."""
+        state: str = await self._store.run(
+            "settle_turn",
+            [conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)],
+            proposal.caller,
+            turn_id,
+            "posted" if posted else "forget",
+        )
+        return state
+
+    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> list[str]:
+        answer: list[str] = await self._store.run(
+            "open_turn",
+            [conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints],
+            conversation.shard.prefix,
+            proposal.turn_id,
+            proposal.caller,
+            proposal.fingerprint,
+            proposal.webhook,
+            _milliseconds(proposal.delay),
+            _milliseconds(proposal.min_delay),
+            _milliseconds(proposal.settle),
+            proposal.meta,
+            proposal.message,
+            proposal.sent_at,
+            self._lease_ms,
+            PATIENCE_MS,
+            MAX_OPEN_TURNS,
+            keys.TURN_TTL_SECONDS,
+        )
+        return answer
+
+    async def _withdraw(self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str) -> None:
+        if turn_id == proposal.turn_id:  # a joined turn is its first caller's to withdraw
+            await self.abandon(conversation, proposal, turn_id, settled=True)
+
+    async def _released(self, digest: str, seconds: float) -> None:
+        """Wait until another turn of this process leaves the place, at most so long: other processes do not tell."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(digest, []).append(waiter)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await waiter
+        finally:
+            waiting = self._waiters.get(digest, [])
+            if waiter in waiting:
+                waiting.remove(waiter)
+                if not waiting:
+                    del self._waiters[digest]
+
+    def _release(self, digest: str) -> None:
+        for waiter in self._waiters.pop(digest, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration / timedelta(milliseconds=1))

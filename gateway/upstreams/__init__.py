@@ -1,0 +1,1 @@
+"""The stateful APIs behind the gateway, each behind the same face (`base`)."""

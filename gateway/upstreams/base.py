@@ -1,0 +1,67 @@
+"""What the flows ask of any upstream, and how it says that it could not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway import errors
+from mappings.turn import Message, Turn
+
+
+class ConversationGone(Exception):
+    """The upstream does not know the conversation (any more)."""
+
+
+class OutcomeUnknown(Exception):
+    """The call may have had its effect: look before doing it again. `outcome` is what it comes to if nobody can."""
+
+    def __init__(self, outcome: errors.GatewayError) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to the upstream, for the mapping log: `status` is None when no answer came."""
+
+    name: str
+    status: int | None
+    milliseconds: float
+    attempt: int
+
+
+class Session(Protocol):
+    """One turn's dealings with the upstream, under the caller's key.
+
+    Every method may raise `UpstreamRejected` (its 4xx), `UpstreamUnavailable` (surely nothing happened, or an answer
+    that is not its protocol), `UpstreamTimeout`; those that write also `OutcomeUnknown`, those that name a
+    conversation also `ConversationGone`. Nothing is repeated that may have had its effect.
+    """
+
+    calls: list[Call]
+
+    async def find(self, bot_id: str, user_id: str) -> str | None:
+        """Give the id of the pair's conversation, if there is one."""
+
+    async def adopt(self, conversation_id: str, webhook: str) -> None:
+        """Point an existing conversation's replies here."""
+
+    async def create(self, turn: Turn, webhook: str, now: datetime) -> str:
+        """Create the pair's conversation with the history that the client holds, and give its id."""
+
+    async def post(self, conversation_id: str, text: str, now: datetime) -> None:
+        """Add the user's message, which makes the bot answer."""
+
+    async def transcript(self, conversation_id: str) -> Sequence[Message]:
+        """Read what the upstream holds, oldest first."""
+
+
+class Upstream(Protocol):
+    """One stateful API."""
+
+    dialect: str
+    base_url: str
+
+    def session(self, key: str) -> Session:
+        """Begin a turn's dealings under the key."""

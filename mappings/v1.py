@@ -1,0 +1,108 @@
+"""V1, the stateless API: its requests as turns, and what its clients get back."""
+
+from datetime import timedelta
+
+import msgspec
+from pydantic import ValidationError
+
+from mappings.errors import MalformedRequest, ValueOutOfRange
+from mappings.turn import DelayWindow, Turn, Utterance
+from mappings.wire import v1 as wire
+
+MAX_DELAY = timedelta(days=7)
+MAX_ID_CHARACTERS = 512
+MAX_HISTORY_ITEMS = 100_000
+
+_envelope = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything = msgspec.json.Decoder()
+_history = msgspec.json.Decoder(list[wire.HistoryItem] | None)
+_NO_HISTORY = msgspec.Raw(b"null")
+
+
+def decode_request(body: bytes) -> Turn:
+    """Read the body of POST /v2/complete.
+
+    Raises `MalformedRequest` when it is not JSON or not of V1's shape, `ValueOutOfRange` when a value cannot be served.
+    """
+    try:
+        raw = _envelope.decode(body)
+        history = raw.pop("messages", _NO_HISTORY)
+        envelope = {name: _anything.decode(value) for name, value in raw.items()}
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(f"the body must be one JSON object: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest(f"the body is not JSON: {_reason(error)}") from None
+    try:
+        request = wire.CompleteRequest.model_validate(envelope)
+    except ValidationError as error:
+        raise MalformedRequest("; ".join(_explain(item) for item in error.errors())) from None
+
+    user_id = request.user_id if request.user_id is not None else request.conversation_id
+    if user_id is None:
+        raise MalformedRequest("user_id: required (or conversation_id, which then stands in for it)")
+    for name, value in (("bot_id", request.bot_id), ("user_id", user_id)):
+        if not value or len(value) > MAX_ID_CHARACTERS:
+            raise ValueOutOfRange(f"{name}: must have 1 to {MAX_ID_CHARACTERS} characters")
+    return Turn(
+        bot_id=request.bot_id,
+        user_id=user_id,
+        client_conversation_id=request.conversation_id,
+        message=request.message,
+        history=_decode_history(history),
+        window=_decode_window(request),
+        webhook=request.webhook,
+        request=request,
+    )
+
+
+def encode_accepted(turn: Turn, message_id: str) -> bytes:
+    """Answer a request whose reply will come to its webhook."""
+    return msgspec.json.encode(wire.Accepted("accepted", turn.client_conversation_id, turn.bot_id, message_id))
+
+
+def encode_error(code: str, message: str, request_id: str) -> bytes:
+    """Answer a request that is not served."""
+    return msgspec.json.encode(wire.Error(code, message, request_id))
+
+
+def _decode_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
+    try:
+        items = _history.decode(raw) or []
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(f"messages: {str(error).replace('`$', '`messages')}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest(f"messages: not JSON: {_reason(error)}") from None
+    if len(items) > MAX_HISTORY_ITEMS:
+        raise ValueOutOfRange(f"messages: at most {MAX_HISTORY_ITEMS} items are taken")
+    return tuple(
+        Utterance(from_bot=item.bot, segments=(item.content,) if isinstance(item.content, str) else tuple(item.content))
+        for item in items
+    )
+
+
+def _decode_window(request: wire.CompleteRequest) -> DelayWindow:
+    low = request.min_delay
+    high = request.max_delay
+    limit = MAX_DELAY.total_seconds()
+    for name, value in (("min_delay", low), ("max_delay", high)):
+        if value is not None and not 0 <= value <= limit:
+            raise ValueOutOfRange(f"{name}: {value:g} is outside 0 to {limit:g} seconds")
+    if low is not None and high is not None and low > high:
+        raise ValueOutOfRange(f"min_delay: {low:g} is greater than max_delay {high:g}")
+    low = low if low is not None else 0.0
+    high = high if high is not None else low
+    return DelayWindow(timedelta(seconds=low), timedelta(seconds=high))
+
+
+def _explain(item: object) -> str:
+    detail = dict(item)  # type: ignore[call-overload]  # pydantic's ErrorDetails is a mapping
+    where = ".".join(str(part) for part in detail["loc"])
+    return f"{where}: {detail['msg']}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "a text is not UTF-8"
+    return str(error)

@@ -1,0 +1,102 @@
+"""V3, the stateful API: what a turn asks of it, and what its answers and callbacks say."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mappings.errors import MalformedAnswer
+from mappings.turn import Message, Picture, Received, ReplySegment, Turn, flatten
+from mappings.wire import v3 as wire
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+def encode_create(turn: Turn, *, webhook: str, now: datetime) -> bytes:
+    """Create the turn's conversation with the history that the client holds; nothing in it triggers a reply.
+
+    V1's history has no times: the messages are dated one second apart, ending before `now`, so that an upstream that
+    sorts by `sent_at` keeps their order.
+    """
+    history = list(flatten(turn.history))
+    begin = int(now.timestamp()) - len(history)
+    return wire.CreateConversation(
+        bot_id=turn.bot_id,
+        user_id=turn.user_id,
+        create_user_if_not_exists=True,
+        webhook=webhook,
+        with_messages=[
+            wire.Message(text=message.text, from_bot=message.from_bot, sent_at=begin + index)
+            for index, message in enumerate(history)
+        ],
+    ).body()
+
+
+def encode_message(text: str, *, now: datetime) -> bytes:
+    """Add the user's new message, which makes the bot answer."""
+    message = wire.Message(text=text, from_bot=False, sent_at=int(now.timestamp()))
+    return wire.PostMessage(message=message).body()
+
+
+def encode_webhook(webhook: str) -> bytes:
+    """Point an existing conversation's webhook here."""
+    return wire.PatchConversation(webhook=webhook).body()
+
+
+def decode_created(body: bytes) -> str:
+    """Read the id of a created conversation."""
+    return _decode(wire.ConversationEnvelope, body).conversation.id
+
+
+def decode_found(body: bytes, *, bot_id: str, user_id: str) -> str | None:
+    """Read the id of the pair's conversation from a list; a filter that the upstream ignored is applied here."""
+    for header in _decode(wire.ConversationList, body).conversations:
+        if header.bot_id in {None, bot_id} and header.user_id in {None, user_id}:
+            return header.id
+    return None
+
+
+def decode_transcript(body: bytes) -> Sequence[Message]:
+    """Read what the upstream holds of a conversation, oldest first."""
+    detail = _decode(wire.ConversationDetail, body)
+    return [Message(message.from_bot, message.text, message.id) for message in detail.messages]
+
+
+def decode_callback(body: bytes, *, fallback_id: str) -> Received:
+    """Read one callback; only `conversation_id` and `message` are always there.
+
+    A message without an id is named by what else tells it from its neighbours, so that a repeated callback is known
+    again; where nothing does, `fallback_id` names it: rather a segment twice than a segment lost.
+    """
+    callback = _decode(wire.MessageCreated, body)
+    message = callback.message
+    if message.from_bot is False:
+        return Received(callback.conversation_id, None)
+    media = message.attached_media
+    return Received(
+        callback.conversation_id,
+        ReplySegment(
+            message_id=message.id or _derived_id(callback) or fallback_id,
+            text=message.text,
+            sent_at=message.sent_at,
+            picture=Picture(media.url, media.content_id) if media else None,
+        ),
+    )
+
+
+def _derived_id(callback: wire.MessageCreated) -> str | None:
+    position = (callback.conversation_messages_count, callback.message.sent_at)
+    if position == (None, None):
+        return None
+    return hashlib.blake2b(repr((position, callback.message.text)).encode(), digest_size=16).hexdigest()
+
+
+def _decode(shape: type[Shape], body: bytes) -> Shape:
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MalformedAnswer(f"not a {shape.__name__}: {where}: {first['msg']}") from None

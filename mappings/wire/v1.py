@@ -1,0 +1,103 @@
+"""JSON shapes of V1, the stateless API (routes under /v2/), as its clients write and read them.
+
+Each class names the source of its facts: the "seed document" (the description of the API that the project started
+from, the authority), the "public API description" (the vendor's published material) or "our choice" where neither
+says anything.
+"""
+
+from typing import Annotated
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Scalar = str | bool | int | Number | None
+
+
+class CompleteRequest(BaseModel):
+    """Body of POST /v2/complete but for `messages`, which stays undecoded until it is needed (`HistoryItem`).
+
+    Source: seed document; fields marked so are from the public API description. Unknown fields are kept and
+    counted, never an error (our choice). Only `bot_id` is required everywhere; `user_id` or `conversation_id` must
+    be there to tell one user from another.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
+
+    bot_id: str
+    user_id: str | None = None
+    conversation_id: str | None = None
+    message: str | None = None
+    webhook: str | None = None
+    min_delay: Number | None = None
+    max_delay: Number | None = None
+    language: str | None = None
+    platform: str | None = None
+    timezone: str | None = None  # public API description: an IANA name
+    user_kv_pairs: dict[str, Scalar] | None = None
+    degrade_grammar: Number | None = None
+    enable_protections: bool | None = None
+    question_mode: str | None = None
+    user_display_name: str | None = None
+    bot_display_name: str | None = None
+    # From here on: public API description, null in the known sample.
+    prompt: str | None = None
+    segment: bool | None = None
+    fast_mode: bool | None = None
+    follow_up: Scalar = None
+    is_follow_up: bool | None = None
+    start_message: Scalar = None
+    no_start_message: bool | None = None
+    use_hardcoded_conversation_starters: bool | None = None
+    offer_url: str | None = None
+    user_freeform: str | None = None
+    image_id: str | None = None
+    image_url: str | None = None
+    user_images: list[str] | None = None
+    bot_images: list[str] | None = None
+    chat_images_enabled: bool | None = None
+    user_can_send_photos: bool | None = None
+
+
+class HistoryItem(msgspec.Struct, frozen=True):
+    """One item of `messages`: the segments of one speaker's turn, oldest first.
+
+    Source: seed document; `id` public API description; `content` as a bare string is seen in the wild (our choice).
+    """
+
+    bot: bool
+    content: list[str] | str
+    id: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a request with a webhook. Source: our choice; clients parse it as JSON (seed document)."""
+
+    status: str
+    conversation_id: str | None
+    bot_id: str
+    message_id: str
+
+
+class Media(msgspec.Struct, frozen=True):
+    """A picture beside a reply. Source: public API description."""
+
+    url: str
+    type: str
+
+
+class Callback(msgspec.Struct, frozen=True):
+    """What is posted to the client's webhook, once per reply. Source: public API description."""
+
+    completion: list[str]
+    id: str
+    media: Media | None
+    media_id: str | None
+
+
+class Error(msgspec.Struct, frozen=True):
+    """Every error answer. Source: our choice, since V1's error body is not public."""
+
+    error: str
+    message: str
+    request_id: str

@@ -1,0 +1,76 @@
+"""The whole reply out of its segments: their stored form, their order, and the body of V1's webhook."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from mappings.turn import Completion, Picture, ReplySegment
+from mappings.wire import v1
+
+PICTURE_TYPE = "image"
+"""V1's `media.type` of a picture, the only media that a reply brings."""
+
+
+class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A segment as a JSON array; a later version may append fields."""
+
+    message_id: str
+    text: str
+    sent_at: int | float | None = None
+    picture_url: str | None = None
+    content_id: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Stored)
+
+
+def encode_segment(segment: ReplySegment) -> str:
+    """Give the stored form of a segment: compact JSON, the same for the same segment."""
+    url, content_id = (segment.picture.url, segment.picture.content_id) if segment.picture else (None, None)
+    return msgspec.json.encode(_Stored(segment.message_id, segment.text, segment.sent_at, url, content_id)).decode()
+
+
+def decode_segment(stored: str) -> ReplySegment:
+    """Read the stored form of a segment; raises `msgspec.DecodeError` (a ValueError) when it is none."""
+    raw = _DECODER.decode(stored)
+    picture = None if raw.picture_url is None else Picture(raw.picture_url, raw.content_id)
+    return ReplySegment(raw.message_id, raw.text, raw.sent_at, picture)
+
+
+def order(arrived: Sequence[ReplySegment]) -> list[ReplySegment]:
+    """Order segments by when they were sent, then by their arrival.
+
+    One that does not say when it was sent stays behind the one that arrived before it.
+    """
+    keyed: list[tuple[float, int, ReplySegment]] = []
+    latest = float("-inf")
+    for arrival, segment in enumerate(arrived):
+        latest = latest if segment.sent_at is None else segment.sent_at
+        keyed.append((latest, arrival, segment))
+    return [segment for _, _, segment in sorted(keyed, key=lambda item: item[:2])]
+
+
+def complete(reply_id: str, arrived: Sequence[ReplySegment]) -> Completion:
+    """Make one completion of all segments of a reply, given as they arrived.
+
+    A picture without words adds no text. V1's webhook holds one picture: a second one is a ValueError, since leaving
+    it out would be a loss in silence (the relay opens another reply for it).
+    """
+    ordered = order(arrived)
+    pictures = [segment.picture for segment in ordered if segment.picture]
+    if len(pictures) > 1:
+        raise ValueError("one completion holds one picture")
+    texts = tuple(segment.text for segment in ordered if segment.text or not segment.picture)
+    return Completion(reply_id, texts, pictures[0] if pictures else None)
+
+
+def encode_callback(completion: Completion) -> bytes:
+    """Give the body of V1's webhook: UTF-8, every text code point for code point, the same bytes every time."""
+    picture = completion.picture
+    callback = v1.Callback(
+        completion=list(completion.texts),
+        id=completion.id,
+        media=v1.Media(picture.url, PICTURE_TYPE) if picture else None,
+        media_id=picture.content_id if picture else None,
+    )
+    return msgspec.json.encode(callback)

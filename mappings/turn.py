@@ -1,6 +1,73 @@
-"""The neutral vocabulary between the APIs: what every dialect is decoded into and encoded from."""
+"""The neutral vocabulary between the APIs: what a turn is, whatever wire it came on.
 
+CompleteRequest → Turn → Plan → open turn
+callback → ReplySegment → Completion → delivery
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+
+from mappings.wire import v1
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What one speaker said in one go, in one or more segments; a segment is one atomic text."""
+
+    from_bot: bool
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One atomic text of one speaker, as stateful upstreams count them; `id` is the upstream's, where it has one."""
+
+    from_bot: bool
+    text: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelayWindow:
+    """When a reply may reach its webhook, counted from the acceptance of the request."""
+
+    minimum: timedelta
+    maximum: timedelta
+
+    def draw(self, fraction: float) -> timedelta:
+        """Choose the moment at `fraction` (0 to 1) of the window: uniform draws give uniform delays."""
+        return self.minimum + (self.maximum - self.minimum) * fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request of a V1 client: the new message with the history that the client holds.
+
+    `message` is None where the bot shall speak first; `webhook` is None where the answer itself is the reply.
+    `request` is the envelope as it came, for the context that it carries.
+    """
+
+    bot_id: str
+    user_id: str
+    client_conversation_id: str | None
+    message: str | None
+    history: tuple[Utterance, ...]
+    window: DelayWindow
+    webhook: str | None
+    request: v1.CompleteRequest
+
+    @property
+    def history_segments(self) -> int:
+        """How many atomic texts the history holds."""
+        return sum(len(utterance.segments) for utterance in self.history)
+
+
+def flatten(history: tuple[Utterance, ...]) -> Iterator[Message]:
+    """Give the history as atomic messages: each segment one message, same speaker, same order."""
+    for utterance in history:
+        for segment in utterance.segments:
+            yield Message(utterance.from_bot, segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +102,11 @@ class Completion:
     id: str
     texts: tuple[str, ...]
     picture: Picture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One callback of an upstream: which of its conversations speaks, and what; a user's own message has no segment."""
+
+    conversation_id: str
+    segment: ReplySegment | None

@@ -320,6 +320,12 @@ class ContentEnvelope(Shape):
     content: Content
 
 
+class ContentList(Shape):
+    """Answer of GET /api/content. Source: public API description; the field's name is our reading of it."""
+
+    content: list[Content]
+
+
 class Config(Shape):
     """Settings of the whole account; delays in seconds. Source: public API description."""
 

@@ -1,0 +1,78 @@
+"""The sandbox as one ASGI application: the emulated API, the inbox, the pages and the control surface."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.sandbox import answers, calls, control, faulty, inbox, site
+from gateway.sandbox.settings import SandboxSettings
+from gateway.sandbox.v3.account import AccountEndpoints, PictureEndpoints
+from gateway.sandbox.v3.conversations import ConversationEndpoints
+from gateway.sandbox.v3.people import PeopleEndpoints
+from gateway.sandbox.world import World
+
+
+def create_app(settings: SandboxSettings | None = None) -> Starlette:
+    """Return a sandbox of its own; `app.state.world` is what it is made of.
+
+    To cut connections, as some faults do, it needs the server of `gateway.sandbox.server`.
+    """
+    world = World(settings or SandboxSettings())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await world.open()
+        try:
+            yield
+        finally:
+            await world.close()
+
+    prefix = world.settings.prefix
+    app = Starlette(
+        routes=[
+            *control.ControlEndpoints(world).routes(),
+            *site.SiteEndpoints(world).routes(),
+            *inbox.InboxEndpoints(world.deliveries, world.settings).routes(),
+            *PictureEndpoints(world.access).routes(),
+            *(_below(prefix, route) for route in _api(world)),
+        ],
+        middleware=[
+            Middleware(
+                calls.CallLogMiddleware,
+                calls=world.calls,
+                api=f"{prefix}/api/",
+                max_body_bytes=world.settings.max_body_bytes,
+            ),
+            Middleware(faulty.FaultyMiddleware, rules=world.request_faults, pulse=world.pulse, safe=f"{control.ROOT}/"),
+        ],
+        exception_handlers={
+            answers.Refused: answers.show_refusal,
+            HTTPException: answers.show_http_error,
+            ClientDisconnect: _nobody_listens,
+        },
+        lifespan=lifespan,
+    )
+    app.state.world = world
+    return app
+
+
+def _api(world: World) -> list[Route]:
+    return [
+        *ConversationEndpoints(world.access, world.speaker, world.callback_faults).routes(),
+        *PeopleEndpoints(world.access, world.speaker).routes(),
+        *AccountEndpoints(world.access).routes(),
+    ]
+
+
+def _below(prefix: str, route: Route) -> Route:
+    return Route(f"{prefix}{route.path}", route.endpoint, methods=sorted(route.methods or ()))
+
+
+async def _nobody_listens(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)

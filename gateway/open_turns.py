@@ -133,7 +133,7 @@ class OpenTurns:
     async def abandon(
         self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool
     ) -> str:
-        """Give up posting. `settled`: the message surely is not upstream; else the turn stays for the client's retry."""
+        """Give up posting; unless it is `settled` that the message is not upstream, the turn stays for a retry."""
         state: str = await self._store.run(
             "abandon_post",
             [conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)],

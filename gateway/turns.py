@@ -11,7 +11,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -32,8 +32,11 @@ LEASE_MARGIN = timedelta(seconds=5)
 
 @dataclass(slots=True)
 class TurnTrace:
-    """What became of one turn on its way, for the mapping log; filled in as far as it gets."""
+    """What became of one request on its way, for the mapping log; filled in as far as it gets."""
 
+    request_id: str
+    caller: auth.Caller | None = None
+    turn: Turn | None = None
     turn_id: str | None = None
     plan: Plan | None = None
     upstream_id: str | None = None
@@ -42,23 +45,22 @@ class TurnTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One authenticated V1 request: the turn, and who sends it. `fingerprint` names its exact bytes."""
+class Incoming:
+    """One authenticated V1 request that can be served. `fingerprint` names its exact bytes."""
 
     turn: Turn
     webhook: str
     text: str
     caller: auth.Caller
     fingerprint: str
-    request_id: str
-    trace: TurnTrace = field(default_factory=TurnTrace)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A turn's place at the head of its conversation, with what it needs there."""
 
-    request: Request
+    incoming: Incoming
+    trace: TurnTrace
     conversation: keys.ConversationKeys
     proposal: Proposal
     session: base.Session
@@ -89,54 +91,55 @@ class Turns:
         self._budget = 2 * call_timeout
         self._open_turns = open_turns(self._budget + LEASE_MARGIN)
 
-    async def accept(self, request: Request) -> str:
+    async def accept(self, incoming: Incoming, trace: TurnTrace) -> str:
         """Take the turn and give its id; what goes wrong is raised as one of `errors`, with nothing half done."""
         conversation = keys.ConversationKeys(
             keys.conversation_digest(
                 dialect=self._upstream.dialect,
                 base_url=self._upstream.base_url,
-                tenant=request.caller.tenant,
-                bot_id=request.turn.bot_id,
-                user_id=request.turn.user_id,
+                tenant=incoming.caller.tenant,
+                bot_id=incoming.turn.bot_id,
+                user_id=incoming.turn.user_id,
             )
         )
-        proposal = self._propose(request)
+        proposal = self._propose(incoming, trace)
         entered = await self._open_turns.enter(conversation, proposal, patience=self._budget)
-        request.trace.turn_id, request.trace.delay = entered.turn_id, entered.delay
+        trace.turn_id, trace.delay = entered.turn_id, entered.delay
         match entered:
             case Joined():
-                request.trace.plan = "joined"
+                trace.plan = "joined"
                 return entered.turn_id
             case Entered():
                 place = Place(
-                    request,
+                    incoming,
+                    trace,
                     conversation,
                     proposal,
-                    self._upstream.session(request.caller.upstream_key),
+                    self._upstream.session(incoming.caller.upstream_key),
                     f"{self._callback_base_url}/callbacks/{self._upstream.dialect}/{self._tokens.sign(conversation.digest)}",
                 )
-                request.trace.calls = place.session.calls
+                trace.calls = place.session.calls
                 return await self._speak(place, entered)
 
-    def _propose(self, request: Request) -> Proposal:
-        turn, now = request.turn, datetime.now(UTC)
+    def _propose(self, incoming: Incoming, trace: TurnTrace) -> Proposal:
+        turn, now = incoming.turn, datetime.now(UTC)
         meta = {
-            "tenant": request.caller.tenant,
+            "tenant": incoming.caller.tenant,
             "bot_id": turn.bot_id,
             "user_id": turn.user_id,
             "conversation_id": turn.client_conversation_id,
-            "request_id": request.request_id,
+            "request_id": trace.request_id,
         }
         return Proposal(
             turn_id=str(uuid.uuid4()),
             caller=uuid.uuid4().hex,
-            fingerprint=request.fingerprint,
-            webhook=request.webhook,
+            fingerprint=incoming.fingerprint,
+            webhook=incoming.webhook,
             delay=turn.window.draw(random.random()),  # noqa: S311 — a delay, not a secret
             min_delay=turn.window.minimum,
             settle=timedelta(0) if turn.request.segment is False else self._settle,
             meta=msgspec.json.encode(meta),
-            message=reconcile.digest(Message(from_bot=False, text=request.text)),
+            message=reconcile.digest(Message(from_bot=False, text=incoming.text)),
             sent_at=int(now.timestamp()),
         )
 
@@ -177,8 +180,8 @@ class Turns:
 
     async def _post(self, place: Place, entered: Entered) -> tuple[str, Sequence[str]]:
         """Get the message into the pair's conversation, once; give its id and the digests of its last messages."""
-        request, trace = place.request, place.request.trace
-        message = Message(from_bot=False, text=request.text)
+        incoming, trace = place.incoming, place.trace
+        message = Message(from_bot=False, text=incoming.text)
         upstream_id = entered.directory.get("id")
         known = tuple(entered.directory.get("tail", "").split())
         trace.plan = "reused" if upstream_id else None
@@ -196,13 +199,13 @@ class Turns:
         return upstream_id, reconcile.tail([message], before=known)
 
     async def _find_or_create(self, place: Place) -> tuple[str, Sequence[str]]:
-        turn, session = place.request.turn, place.session
+        turn, session = place.incoming.turn, place.session
         known: Sequence[str] = ()
         found = await session.find(turn.bot_id, turn.user_id)
         if found is not None:
             with contextlib.suppress(base.ConversationGone):
                 await session.adopt(found, place.callback_url)
-                place.request.trace.plan = "adopted"
+                place.trace.plan = "adopted"
                 await self._record(place, found, known)
                 return found, known
         try:
@@ -212,7 +215,7 @@ class Turns:
             created = await session.find(turn.bot_id, turn.user_id) or await session.create(
                 turn, place.callback_url, datetime.now(UTC)
             )
-        place.request.trace.plan = "created"
+        place.trace.plan = "created"
         known = reconcile.tail(flatten(turn.history))
         await self._record(place, created, known)
         return created, known

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway import errors
-from mappings.turn import Message, Turn
+from mappings.turn import Message, Received, Turn
 
 
 class ConversationGone(Exception):
@@ -65,3 +65,6 @@ class Upstream(Protocol):
 
     def session(self, key: str) -> Session:
         """Begin a turn's dealings under the key."""
+
+    def decode_callback(self, body: bytes, *, fallback_id: str) -> Received:
+        """Read what the upstream posted to a callback URL; raises `MalformedAnswer`."""

@@ -13,7 +13,7 @@ from gateway import errors, http
 from gateway.upstreams.base import Call, ConversationGone, OutcomeUnknown
 from mappings import v3
 from mappings.errors import MalformedAnswer
-from mappings.turn import Message, Turn
+from mappings.turn import Message, Received, Turn
 
 T = TypeVar("T")
 
@@ -46,6 +46,10 @@ class V3:
     def session(self, key: str) -> "V3Session":
         """Begin a turn's dealings under the key."""
         return V3Session(self.base_url, self._client, key)
+
+    def decode_callback(self, body: bytes, *, fallback_id: str) -> Received:
+        """Read what V3 posted to a conversation's webhook."""
+        return v3.decode_callback(body, fallback_id=fallback_id)
 
 
 class V3Session:

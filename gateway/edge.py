@@ -1,0 +1,111 @@
+"""What every request meets first and every answer last: its id, its metrics, and errors in V1's shape."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway import errors, metrics
+from mappings import v1
+
+REQUEST_ID_HEADER = b"x-request-id"
+_ACCEPTABLE_ID = re.compile(rb"[!-~]{1,128}")
+
+log = structlog.get_logger(__name__)
+
+
+class Edge:
+    """The outermost ASGI layer: gives each request an id, counts it, and answers what nothing below has answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; lifespan and other scopes pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
+            await send(message)
+
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        metrics.SERVER_ACTIVE_REQUESTS.inc()
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = status or 499  # the client hung up: there is nobody to answer
+        except Exception as error:
+            log.error("request.failed", exc_info=error)  # noqa: TRY400 — the error has travelled through layers
+            if not status:
+                await _refuse(errors.GatewayError("the gateway failed"), request_id)(scope, receive, send_with_id)
+        finally:
+            metrics.SERVER_ACTIVE_REQUESTS.dec()
+            structlog.contextvars.unbind_contextvars("request_id")
+            metrics.SERVER_REQUEST_DURATION(
+                http_request_method=scope["method"],
+                http_route=getattr(scope.get("route"), "path", ""),
+                http_response_status_code=status,
+            ).observe(time.perf_counter() - begin)
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """Answer an expected error in V1's shape: the one place where errors become HTTP."""
+    request_id: str = request.state.request_id
+    match error:
+        case errors.GatewayError():
+            return _refuse(error, request_id)
+        case HTTPException(status_code=404):
+            return _refuse(errors.NotFound(f"no route {request.url.path}"), request_id)
+        case HTTPException(status_code=405):
+            allowed = (error.headers or {}).get("Allow", "")
+            response = _refuse(
+                errors.MethodNotAllowed(f"{request.method} is not served here; use {allowed}"), request_id
+            )
+            response.headers["Allow"] = allowed
+            return response
+        case HTTPException():
+            kinds = {413: errors.PayloadTooLarge, 415: errors.UnsupportedMediaType}
+            return _refuse(kinds.get(error.status_code, errors.ClientError)(error.detail), request_id)
+    raise error
+
+
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    errors.GatewayError: refuse,
+    HTTPException: refuse,
+}
+
+
+def _refuse(error: errors.GatewayError, request_id: str) -> Response:
+    headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(
+        v1.encode_error(error.code, error.message, request_id),
+        status_code=error.status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER:
+            given: bytes = value
+            if _ACCEPTABLE_ID.fullmatch(given):
+                return given.decode("ascii")
+    return str(uuid.uuid4())

@@ -1,0 +1,237 @@
+"""Every log line of the process: one JSON object a line on stdout, from our own events and from the libraries'.
+
+A line is assembled (`time`, `level`, `event`, what is bound to the request, the event's own fields), rendered, and read
+once more for what must never leave. That last guard works on the finished bytes, so that nothing gets around it, and
+would rather hide too much; the first rule stays that nothing secret is logged at all.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+import pydantic
+import structlog
+
+Format: TypeAlias = Literal["json", "console"]
+Event: TypeAlias = MutableMapping[str, Any]
+
+MAX_EXCEPTION_MESSAGE: Final = 500
+MAX_FRAMES: Final = 25
+MAX_EXCEPTIONS: Final = 8
+"""Of a chain of causes or of a group: how many are told."""
+
+MAX_PLAIN_DEPTH: Final = 6
+
+_QUIET: Final = ("httpx", "httpcore", "uvicorn.access")
+"""Libraries that log a line for each request, with its URL: heard from WARNING on, at any level."""
+
+_URL_CHARACTER: Final = rb'(?:[^\s"\\]|\\["\\/])'
+_URL: Final = re.compile(
+    rb'://(?P<user>(?:[^\s"\\/?#@]|\\["\\])*@)*(?P<path>(?:[^\s"\\?#]|\\["\\/])*)(?P<query>[?#]%b*)?' % _URL_CHARACTER
+)
+_LONG_SEGMENT: Final = re.compile(rb"/[A-Za-z0-9_-]{40,}")
+_CREDENTIALS: Final = re.compile(rb"(?i)\b(bearer|basic)\s+%b+" % _URL_CHARACTER)
+_HEADER: Final = re.compile(
+    rb"""(?i)(authorization[\\"']*\s*[:=,]\s*b?[\\"']*)(?:(?:bearer|basic)\s+)?%b+""" % _URL_CHARACTER
+)
+_FIELD: Final = re.compile(rb'(?i)("[a-z_-]{0,32}(?:key|secret|password|token|cookie)"\s*:\s*)"(?:[^"\\]|\\.)*"')
+_FIELD_ENDS: Final = (b'key"', b'secret"', b'password"', b'token"', b'cookie"')
+
+_processors: Final[list[Any]] = []
+"""Changed in place, since loggers that were used already keep the list."""
+
+
+def configure(level: str = "INFO", shape: Format = "json") -> None:
+    """Send all log lines of this process to stdout, from `level` on; for the libraries' from INFO on at least."""
+    _processors[:] = [_assemble, _render_json if shape == "json" else _console(), _redact]
+    structlog.configure(
+        processors=_processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Stdout,
+        cache_logger_on_first_use=True,
+    )
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    for handler in root.handlers[:]:
+        if isinstance(handler, _Bridge):
+            root.removeHandler(handler)
+    root.addHandler(_Bridge())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # its own handlers would write lines of another shape
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def describe(error: BaseException, *, depth: int = MAX_EXCEPTIONS) -> dict[str, Any]:
+    """Tell an exception: type, message, frames (`module:line function`, innermost last) and what caused it.
+
+    No local variables, no source lines, and of validation errors no values: each may hold what a client wrote.
+    """
+    told: dict[str, Any] = {
+        "type": _type_name(error),
+        "message": _message(error)[:MAX_EXCEPTION_MESSAGE],
+        "frames": _frames(error.__traceback__),
+    }
+    if depth <= 1:
+        return told
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        told["cause"] = describe(cause, depth=depth - 1)
+    if isinstance(error, BaseExceptionGroup):
+        told["exceptions"] = [describe(one, depth=depth // 2) for one in error.exceptions[:MAX_EXCEPTIONS]]
+    return told
+
+
+class _Stdout:
+    """Writes each line whole, in one call; when the reader is gone or the disk full, lines are lost and nothing else."""
+
+    def __init__(self, *_names: object) -> None:
+        pass
+
+    def write(self, line: bytes) -> None:
+        try:
+            stream = sys.stdout.buffer
+            stream.write(line)
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    debug = info = warning = error = critical = write
+
+
+class _Bridge(logging.Handler):
+    """Takes the libraries' records into the same pipeline, with the logger's name as `logger`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 — whatever a library's arguments do must not end what it tells of
+            text = str(record.msg)
+        _log.log(min(record.levelno // 10 * 10, logging.CRITICAL), text, logger=record.name, exc_info=record.exc_info)
+
+
+def _assemble(_logger: object, level: str, event: Event) -> Event:
+    line: Event = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": level,
+        "event": event.pop("event", ""),
+        **structlog.contextvars.get_contextvars(),
+        **event,
+    }
+    error = _exception_of(line.pop("exc_info", None))
+    if error is not None:
+        line["exception"] = describe(error)
+    return line
+
+
+def _render_json(_logger: object, _level: str, line: Event) -> bytes:
+    try:
+        return _encode(line) + b"\n"
+    except Exception:  # noqa: BLE001 — lone surrogates, cycles, keys that are no text: shown as Python shows them
+        return _encode(_plain(line, MAX_PLAIN_DEPTH)) + b"\n"
+
+
+def _console() -> Callable[[object, str, Event], bytes]:
+    render = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(), timestamp_key="time", exception_formatter=structlog.dev.plain_traceback
+    )
+
+    def render_text(logger: object, level: str, line: Event) -> bytes:
+        told = line.pop("exception", None)
+        if told is not None:
+            line["exception"] = "\n".join(_lines(told))
+        return render(logger, level, line).encode("utf-8", "backslashreplace") + b"\n"
+
+    return render_text
+
+
+def _redact(_logger: object, _level: str, line: bytes) -> bytes:
+    if b"://" in line:
+        line = _URL.sub(_hide_in_url, line)
+    if b"/" in line:
+        line = _LONG_SEGMENT.sub(b"/***", line)
+    lower = line.lower()
+    if b"authorization" in lower:
+        line = _HEADER.sub(rb"\1***", line)
+    if b"bearer" in lower or b"basic" in lower:
+        line = _CREDENTIALS.sub(rb"\1 ***", line)
+    if any(end in lower for end in _FIELD_ENDS):
+        line = _FIELD.sub(rb'\1"***"', line)
+    return line
+
+
+def _hide_in_url(url: re.Match[bytes]) -> bytes:
+    return b"://" + (b"***@" if url["user"] else b"") + url["path"] + (b"?***" if url["query"] else b"")
+
+
+def _exception_of(exc_info: object) -> BaseException | None:
+    match exc_info:
+        case BaseException():
+            return exc_info
+        case (_, BaseException() as error, _):
+            return error
+        case True:
+            return sys.exception()
+        case _:
+            return None
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in details)
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 — an exception that cannot be told is told by its type
+        return ""
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    frames: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno} {code.co_qualname}")
+        trace = trace.tb_next
+    return frames[-MAX_FRAMES:]
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    inner = [line for part in (*told.get("exceptions", ()), told.get("cause")) if part for line in _lines(part)]
+    return [
+        f"{told['type']}: {told['message']}",
+        *(f"  {frame}" for frame in told["frames"]),
+        *(f"  {line}" for line in inner),
+    ]
+
+
+def _plain(value: object, depth: int) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case bool() | float() | None:
+            return value
+        case dict() if depth:
+            return {str(_plain(str(name), 0)): _plain(item, depth - 1) for name, item in value.items()}
+        case list() | tuple() if depth:
+            return [_plain(item, depth - 1) for item in value]
+    try:
+        return ascii(value)
+    except Exception:  # noqa: BLE001 — see _render_json
+        return f"<{type(value).__name__}>"
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
+_log: Final = structlog.get_logger()

@@ -1,0 +1,106 @@
+"""Serve the gateway: one process, or several that share one listening socket."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NoReturn
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway import app, metrics, settings
+
+KEEP_ALIVE_SECONDS = 75
+"""Above what load balancers keep idle connections for, so that they are the ones who close."""
+
+GRACE_IN_LOOP_SECONDS = 5
+
+OPTIONS: dict[str, Any] = {
+    "log_config": None,  # our own logging is configured by the application
+    "access_log": False,  # 40 µs a request; the mapping log says more
+    "loop": "uvloop",
+    "http": "httptools",
+    "ws": "none",
+    "lifespan": "on",
+    "server_header": False,
+    "proxy_headers": False,  # nothing here depends on the peer's address
+    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+}
+"""What uvicorn is told wherever the gateway is served."""
+
+
+def create_app() -> ASGIApp:
+    """Make the application from the environment: what each worker process calls."""
+    return app.create_app(settings.load())
+
+
+def serve(effective: settings.Settings) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, drain, exit with 0."""
+    # The server raises the signal that ended it once more, for whoever was there before it.
+    signal.signal(signal.SIGTERM, _exit_quietly)
+    signal.signal(signal.SIGINT, _exit_quietly)
+    with contextlib.ExitStack() as stack:
+        if effective.workers > 1:
+            stack.enter_context(metrics.shared_by_workers())
+        uvicorn.run(
+            "gateway.server:create_app",
+            factory=True,
+            host=effective.host,
+            port=effective.port,
+            workers=effective.workers,
+            timeout_graceful_shutdown=round(effective.grace_seconds),
+            **OPTIONS,
+        )
+    sys.exit(0)
+
+
+@contextlib.asynccontextmanager
+async def running(application: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve inside the running loop and give the base URL; port 0 takes a free one. Signals stay the caller's."""
+    config = uvicorn.Config(application, **OPTIONS, timeout_graceful_shutdown=GRACE_IN_LOOP_SECONDS)
+    server = _QuietServer(config)
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        started = asyncio.create_task(server.ready.wait())
+        try:
+            await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                await serving
+                raise RuntimeError("the server did not start")
+            shown = f"[{host}]" if ":" in host else host
+            yield f"http://{shown}:{listener.getsockname()[1]}"
+        finally:
+            started.cancel()
+            server.should_exit = True
+            await serving
+
+
+class _QuietServer(uvicorn.Server):
+    """A server that says when it is ready and leaves signals alone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def export(overrides: dict[str, Any]) -> None:
+    """Put what flags say into the environment, where the workers find it."""
+    for name, value in overrides.items():
+        if value is not None:
+            os.environ[settings.PREFIX + name.upper()] = str(value)
+
+
+def _exit_quietly(_number: int, _frame: object) -> NoReturn:
+    sys.exit(0)

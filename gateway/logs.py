@@ -37,10 +37,12 @@ _URL: Final = re.compile(
 _LONG_SEGMENT: Final = re.compile(rb"/[A-Za-z0-9_-]{40,}")
 _CREDENTIALS: Final = re.compile(rb"(?i)\b(bearer|basic)\s+%b+" % _URL_CHARACTER)
 _HEADER: Final = re.compile(
-    rb"""(?i)(authorization[\\"']*\s*[:=,]\s*b?[\\"']*)(?:(?:bearer|basic)\s+)?%b+""" % _URL_CHARACTER
+    rb"""(?i)(authorization(?:\\"|')?\s*[:=,]\s*(?:b?(?:\\"|'))?)(?:(?:bearer|basic)\s+)?%b+""" % _URL_CHARACTER
 )
-_FIELD: Final = re.compile(rb'(?i)("[a-z_-]{0,32}(?:key|secret|password|token|cookie)"\s*:\s*)"(?:[^"\\]|\\.)*"')
-_FIELD_ENDS: Final = (b'key"', b'secret"', b'password"', b'token"', b'cookie"')
+_FIELD: Final = re.compile(
+    rb'(?i)("[a-z_-]{0,32}(?:key|secret|password|token|cookie|authorization)"\s*:\s*)"(?:[^"\\]|\\.)*"'
+)
+_FIELD_ENDS: Final = (b'key"', b'secret"', b'password"', b'token"', b'cookie"', b'authorization"')
 
 _processors: Final[list[Any]] = []
 """Changed in place, since loggers that were used already keep the list."""
@@ -91,7 +93,7 @@ def describe(error: BaseException, *, depth: int = MAX_EXCEPTIONS) -> dict[str, 
 
 
 class _Stdout:
-    """Writes each line whole, in one call; when the reader is gone or the disk full, lines are lost and nothing else."""
+    """Writes each line whole, in one call; when the reader is gone or the disk is full, only lines are lost."""
 
     def __init__(self, *_names: object) -> None:
         pass

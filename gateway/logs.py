@@ -44,22 +44,25 @@ _FIELD: Final = re.compile(
 )
 _FIELD_ENDS: Final = (b'key"', b'secret"', b'password"', b'token"', b'cookie"', b'authorization"')
 
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
 _processors: Final[list[Any]] = []
 """Changed in place, since loggers that were used already keep the list."""
 
 
 def configure(level: str = "INFO", shape: Format = "json") -> None:
     """Send all log lines of this process to stdout, from `level` on; for the libraries' from INFO on at least."""
-    _processors[:] = [_assemble, _render_json if shape == "json" else _console(), _redact]
+    threshold = _LEVELS[level.lower()]
+    _processors[:] = [_from(threshold), _assemble, _render_json if shape == "json" else _console(), _redact]
     structlog.configure(
         processors=_processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(0),  # loggers in use would keep their level
         logger_factory=_Stdout,
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(capture=True)
     root = logging.getLogger()
-    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    root.setLevel(max(logging.INFO, threshold))
     for handler in root.handlers[:]:
         if isinstance(handler, _Bridge):
             root.removeHandler(handler)
@@ -118,6 +121,15 @@ class _Bridge(logging.Handler):
         except Exception:  # noqa: BLE001 — whatever a library's arguments do must not end what it tells of
             text = str(record.msg)
         _log.log(min(record.levelno // 10 * 10, logging.CRITICAL), text, logger=record.name, exc_info=record.exc_info)
+
+
+def _from(threshold: int) -> Callable[[object, str, Event], Event]:
+    def drop_below(_logger: object, level: str, event: Event) -> Event:
+        if _LEVELS[level] < threshold:
+            raise structlog.DropEvent
+        return event
+
+    return drop_below
 
 
 def _assemble(_logger: object, level: str, event: Event) -> Event:

@@ -31,6 +31,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import errors
+from gateway.relay.delivery import Reason
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Read by the metrics library when it is imported: memory or files is settled then."""
@@ -97,9 +98,19 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "T
 STATUSES: Final = tuple(str(number) for number in range(100, 600))
 PEERS: Final = ("upstream", "webhook")
 PLANS: Final = ("created", "adopted", "reused", "recreated", "joined")
-TURN_OUTCOMES: Final = ("accepted", "answered", *sorted(_error_codes(errors.GatewayError)))
-ATTEMPT_OUTCOMES: Final = ("delivered", "retry", "dead", "stale")
-SEGMENT_OUTCOMES: Final = ("opened", "folded", "duplicate", "foreign", "orphan", "ignored", "unreadable", "forged")
+TURN_OUTCOMES: Final = ("accepted", *sorted(_error_codes(errors.GatewayError)))
+ATTEMPT_OUTCOMES: Final = ("delivered", "retry", "dead")
+SEGMENT_OUTCOMES: Final = (
+    "opened",
+    "folded",
+    "duplicate",
+    "foreign",
+    "orphan",
+    "full",
+    "ignored",
+    "unreadable",
+    "forged",
+)
 FATES: Final = ("exact", "emulated", "approximated", "dropped")
 
 # Buckets, in seconds
@@ -112,7 +123,7 @@ STORE_CALLS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 
 DELIVERY_LATENESS: Final = Histogram(
     "gateway_delivery_lateness_seconds",
-    "How long after the moment at which it fell due a delivery's first attempt left: the gateway's punctuality.",
+    "How long after the moment at which it was due an attempt to deliver a reply began: the gateway's punctuality.",
     buckets=LATENESS,
     registry=REGISTRY,
 )
@@ -120,8 +131,7 @@ DELIVERY_LATENESS: Final = Histogram(
 DELIVERY_ATTEMPTS: Final = Family(
     Counter(
         "gateway_delivery_attempts_total",
-        "Attempts to deliver a reply: delivered, to be repeated (retry), given up (dead), or made by a worker whose"
-        " lease had passed to another (stale).",
+        "Attempts to deliver a reply: delivered, to be repeated (retry) or given up (dead).",
         ["outcome"],
         registry=REGISTRY,
     ),
@@ -130,7 +140,7 @@ DELIVERY_ATTEMPTS: Final = Family(
 
 DEAD_LETTERS: Final = Family(
     Counter("gateway_dead_letters_total", "Replies given up, by why.", ["reason"], registry=REGISTRY),
-    reason=None,
+    reason=[reason.value for reason in Reason],
 )
 
 REDRIVEN: Final = Counter("gateway_redriven_total", "Dead letters sent again by an operator.", registry=REGISTRY)
@@ -160,8 +170,8 @@ DEAD_LETTERS_KEPT: Final = Gauge(
 TURNS: Final = Family(
     Counter(
         "gateway_turns_total",
-        "Turns of clients: accepted (the reply goes to the webhook), answered (it went in the HTTP answer) or refused"
-        " with this error code; and by how the upstream conversation was come by, where it got that far.",
+        "Turns of clients: accepted, or refused with this error code; and by how the upstream conversation was come by,"
+        " where it got that far.",
         ["outcome", "plan"],
         registry=REGISTRY,
     ),
@@ -174,7 +184,8 @@ SEGMENTS: Final = Family(
         "gateway_segments_total",
         "Messages that the upstream sent to the callback: the first of a reply (opened), one more of it (folded), taken"
         " before (duplicate), of another conversation than the URL's (foreign), kept until its conversation is known"
-        " (orphan), not the bot's (ignored), not of the protocol (unreadable), at a URL that we never gave (forged).",
+        " (orphan), one of those too many (full), not the bot's (ignored), not of the protocol (unreadable), at a URL"
+        " that we never gave (forged).",
         ["outcome"],
         registry=REGISTRY,
     ),

@@ -24,11 +24,11 @@ def restored() -> Iterator[None]:
     """Leave logging as it was for the tests that come after."""
     root, level = logging.getLogger(), logging.getLogger().level
     yield
+    logs.configure()
     logging.captureWarnings(capture=False)
     root.setLevel(level)
     for handler in [one for one in root.handlers if isinstance(one, logs._Bridge)]:
         root.removeHandler(handler)
-    structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
 
@@ -57,6 +57,16 @@ def test_a_line_is_one_json_object_with_time_level_and_event_first(lines: Lines)
     assert (line["level"], line["event"], line["plan"], line["count"]) == ("info", "turn.accepted", "created", 3)
     assert time.strptime(line["time"][:19], "%Y-%m-%dT%H:%M:%S")
     assert line["time"].endswith("Z")
+
+
+def test_a_logger_in_use_follows_a_new_level(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    log = structlog.get_logger()
+    for level in ("INFO", "DEBUG", "ERROR"):
+        logs.configure(level)
+        log.debug("told", at=level)
+        log.warning("told", at=level)
+    told = [(line["level"], line["at"]) for line in map(json.loads, capsysbinary.readouterr().out.splitlines())]
+    assert told == [("warning", "INFO"), ("debug", "DEBUG"), ("warning", "DEBUG")]
 
 
 def test_what_is_bound_to_the_request_is_on_its_lines(lines: Lines) -> None:

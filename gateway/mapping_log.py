@@ -1,0 +1,277 @@
+"""What became of each turn and of each delivery attempt: one event each, as a log line and in the metrics.
+
+`mapping_log.schema.json` beside this module describes the lines. They name who, what and how long: never a message's
+text, a key, or a webhook's path or query.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import resources
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+import structlog
+
+from gateway import auth, errors, metrics
+from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
+from gateway.upstreams.base import Call
+from mappings.turn import Turn
+
+Plan: TypeAlias = Literal["reused", "adopted", "created", "recreated", "joined"]
+Fate: TypeAlias = Literal["exact", "emulated", "approximated", "dropped"]
+
+MAX_UNKNOWN_NAMES: Final = 20
+MAX_TEXT_CHARACTERS: Final = 512
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+"""What the name of an unknown field must look like to be told: others are only counted."""
+
+log = structlog.get_logger(__name__)
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of the lines."""
+    text = resources.files("gateway").joinpath("mapping_log.schema.json").read_text(encoding="utf-8")
+    described: dict[str, Any] = json.loads(text)
+    return described
+
+
+class Trace(Protocol):
+    """What is known of a request when it ends: as much as it got to."""
+
+    request_id: str
+    caller: auth.Caller | None
+    turn: Turn | None
+    turn_id: str | None
+    plan: Plan | None
+    upstream_id: str | None
+    delay: timedelta | None
+    calls: Sequence[Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What became of the request's fields that had a value: names by fate, and those that V1 does not have."""
+
+    by_fate: Mapping[str, Sequence[str]]
+    unknown: Sequence[str]
+
+    def line(self) -> dict[str, Any]:
+        """Give them as the log line has them."""
+        told = sorted(name for name in self.unknown if _NAME.fullmatch(name))[:MAX_UNKNOWN_NAMES]
+        return {
+            **{fate: list(self.by_fate.get(fate, ())) for fate in metrics.FATES},
+            "unknown": {"count": len(self.unknown), "names": told},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRecord:
+    """One request of a client, accepted or refused. What it did not get to is None or empty."""
+
+    request_id: str
+    tenant: str | None
+    turn: Turn | None
+    turn_id: str | None
+    dialect: str | None
+    upstream_id: str | None
+    plan: Plan | None
+    delay: timedelta | None
+    fields: Fields
+    calls: Sequence[Call]
+    duration: timedelta
+    refusal: errors.GatewayError | None
+
+    def emit(self) -> None:
+        """Write the line and count it."""
+        turn, refusal = self.turn, self.refusal
+        line: dict[str, Any] = {
+            "request_id": self.request_id,
+            "turn_id": self.turn_id,
+            "tenant": self.tenant,
+            "bot_id": turn and _cut(turn.bot_id),
+            "user_id": turn and _cut(turn.user_id),
+            "conversation_id": turn and _cut(turn.client_conversation_id),
+            "upstream": {"dialect": self.dialect, "conversation_id": _cut(self.upstream_id)},
+            "plan": self.plan,
+            "history": turn and {"items": len(turn.history), "segments": turn.history_segments},
+            "fields": self.fields.line(),
+            "window": turn
+            and {
+                "min_delay_seconds": _seconds(turn.window.minimum),
+                "max_delay_seconds": _seconds(turn.window.maximum),
+                "drawn_delay_seconds": None if self.delay is None else _seconds(self.delay),
+            },
+            "upstream_calls": [
+                {
+                    "call": call.name,
+                    "status": call.status,
+                    "milliseconds": round(call.milliseconds, 3),
+                    "attempt": call.attempt,
+                }
+                for call in self.calls
+            ],
+            "duration_milliseconds": _milliseconds(self.duration),
+        }
+        if refusal is None:
+            log.info("turn.accepted", **line, outcome="accepted")
+            self._count_fields()
+        else:
+            tell = log.info if refusal.status < 500 else log.warning
+            tell("turn.refused", **line, outcome="refused", error=refusal.code, status=refusal.status)
+        metrics.TURNS.labels(refusal.code if refusal else "accepted", self.plan or "").inc()
+
+    def _count_fields(self) -> None:
+        for fate, names in self.fields.by_fate.items():
+            for name in names:
+                metrics.FIELDS.labels(name, fate).inc()
+        if self.fields.unknown:
+            metrics.UNKNOWN_FIELDS.inc(len(self.fields.unknown))
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One attempt to deliver a reply. `lateness` is from the moment it was due to its start."""
+
+    delivery: Delivery
+    outcome: Outcome
+    lateness: timedelta
+    duration: timedelta
+    status: int | None
+
+    def emit(self) -> None:
+        """Write the line and count it."""
+        delivery, outcome = self.delivery, self.outcome
+        began = delivery.due + self.lateness
+        name: Literal["delivered", "retry", "dead"]
+        cause: str | None = None
+        reason = next_attempt_at = None
+        match outcome:
+            case Delivered():
+                name = "delivered"
+            case RetryAt():
+                name, cause, next_attempt_at = "retry", outcome.cause, _instant(outcome.due)
+            case DeadLettered():
+                name, cause, reason = "dead", outcome.cause, outcome.reason.value
+        tell = log.warning if name == "dead" else log.info
+        tell(
+            "delivery.attempted",
+            request_id=_known(delivery.meta, "request_id"),
+            delivery_id=delivery.id,
+            turn_ids=list(delivery.turn_ids),
+            tenant=_known(delivery.meta, "tenant"),
+            bot_id=_known(delivery.meta, "bot_id"),
+            user_id=_known(delivery.meta, "user_id"),
+            conversation_id=_known(delivery.meta, "conversation_id"),
+            host=_cut(delivery.host),
+            attempt=delivery.attempts,
+            takeovers=delivery.takeovers,
+            segments=len(delivery.segments),
+            status=self.status,
+            outcome=name,
+            reason=reason,
+            cause=_cut(cause),
+            delay={
+                "drawn_seconds": _seconds(delivery.delay),
+                "real_seconds": _seconds(began - delivery.accepted_at),
+            },
+            lateness_seconds=_seconds(self.lateness),
+            duration_milliseconds=_milliseconds(self.duration),
+            next_attempt_at=next_attempt_at,
+        )
+        metrics.DELIVERY_LATENESS.observe(max(self.lateness.total_seconds(), 0))
+        metrics.DELIVERY_ATTEMPTS.labels(name).inc()
+        if reason is not None:
+            metrics.DEAD_LETTERS.labels(reason).inc()
+        if delivery.takeovers:
+            metrics.LEASE_TAKEOVERS.inc(delivery.takeovers)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """One message that the upstream sent to a callback, and what became of it; written at DEBUG only."""
+
+    outcome: str
+    message_id: str
+    reply_id: str | None = None
+
+    def emit(self) -> None:
+        """Write the line and count it."""
+        log.debug("segment.received", outcome=self.outcome, message_id=_cut(self.message_id), reply_id=self.reply_id)
+        metrics.SEGMENTS.labels(self.outcome).inc()
+
+
+def turn_accepted(
+    trace: Trace, seconds: float, *, dialect: str | None = None, fates: Iterable[tuple[str, Fate]] = ()
+) -> None:
+    """Record a turn that was taken after so many seconds; `fates` are of its fields that had a value."""
+    _record(trace, seconds, dialect, fates, None).emit()
+
+
+def turn_refused(
+    trace: Trace,
+    error: errors.GatewayError,
+    seconds: float,
+    *,
+    dialect: str | None = None,
+    fates: Iterable[tuple[str, Fate]] = (),
+) -> None:
+    """Record a turn that was refused with this error after so many seconds. The error's text is the client's alone."""
+    _record(trace, seconds, dialect, fates, error).emit()
+
+
+def attempted(
+    delivery: Delivery, outcome: Outcome, lateness: timedelta, duration: timedelta, status: int | None
+) -> None:
+    """Record an attempt: this module is an observer of the relay's worker."""
+    DeliveryRecord(delivery, outcome, lateness, duration, status).emit()
+
+
+def _record(
+    trace: Trace,
+    seconds: float,
+    dialect: str | None,
+    fates: Iterable[tuple[str, Fate]],
+    refusal: errors.GatewayError | None,
+) -> TurnRecord:
+    by_fate: defaultdict[str, list[str]] = defaultdict(list)
+    for name, fate in fates:
+        by_fate[fate].append(name)
+    return TurnRecord(
+        request_id=trace.request_id,
+        tenant=trace.caller.tenant if trace.caller else None,
+        turn=trace.turn,
+        turn_id=trace.turn_id,
+        dialect=dialect,
+        upstream_id=trace.upstream_id,
+        plan=trace.plan,
+        delay=trace.delay,
+        fields=Fields(by_fate, tuple(trace.turn.request.model_extra or ()) if trace.turn else ()),
+        calls=trace.calls,
+        duration=timedelta(seconds=seconds),
+        refusal=refusal,
+    )
+
+
+def _known(meta: Mapping[str, object], name: str) -> str | None:
+    value = meta.get(name)
+    return _cut(value) if isinstance(value, str) else None
+
+
+def _cut(text: str | None) -> str | None:
+    return text and text[:MAX_TEXT_CHARACTERS]
+
+
+def _seconds(duration: timedelta) -> float:
+    return round(duration.total_seconds(), 3)
+
+
+def _milliseconds(duration: timedelta) -> float:
+    return round(duration / timedelta(milliseconds=1), 3)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

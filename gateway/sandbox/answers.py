@@ -86,15 +86,11 @@ def answer(shape: v3.Shape, status: int = 200) -> Response:
     return Response(shape.model_dump_json(), status, media_type="application/json")
 
 
-def show_refusal(_request: Request, refused: Exception) -> Response:
-    """Render `Refused` as the API's error body."""
-    if not isinstance(refused, Refused):
-        raise TypeError("only for Refused") from refused
+def show_refusal(_request: Request, refused: Refused) -> Response:
+    """Render a refusal as the API's error body."""
     return JSONResponse({"message": refused.message}, refused.status, refused.headers)
 
 
-def show_http_error(_request: Request, error: Exception) -> Response:
+def show_http_error(_request: Request, error: HTTPException) -> Response:
     """Render a routing error (404, 405) as the API's error body."""
-    if not isinstance(error, HTTPException):
-        raise TypeError("only for HTTPException") from error
     return JSONResponse({"message": error.detail}, error.status_code, error.headers)

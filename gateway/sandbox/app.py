@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -34,6 +35,11 @@ def create_app(settings: SandboxSettings | None = None) -> Starlette:
             await world.close()
 
     prefix = world.settings.prefix
+
+    def spared(method: str, path: str) -> bool:
+        """Tell what faults never befall: all but the API and deliveries to the inbox."""
+        return not (path.startswith(f"{prefix}/api/") or inbox.is_delivery(method, path))
+
     app = Starlette(
         routes=[
             *control.ControlEndpoints(world).routes(),
@@ -49,13 +55,9 @@ def create_app(settings: SandboxSettings | None = None) -> Starlette:
                 api=f"{prefix}/api/",
                 max_body_bytes=world.settings.max_body_bytes,
             ),
-            Middleware(faulty.FaultyMiddleware, rules=world.request_faults, pulse=world.pulse, safe=f"{control.ROOT}/"),
+            Middleware(faulty.FaultyMiddleware, rules=world.request_faults, pulse=world.pulse, spared=spared),
         ],
-        exception_handlers={
-            answers.Refused: answers.show_refusal,
-            HTTPException: answers.show_http_error,
-            ClientDisconnect: _nobody_listens,
-        },
+        exception_handlers=_HANDLERS,
         lifespan=lifespan,
     )
     app.state.world = world
@@ -74,5 +76,12 @@ def _below(prefix: str, route: Route) -> Route:
     return Route(f"{prefix}{route.path}", route.endpoint, methods=sorted(route.methods or ()))
 
 
-async def _nobody_listens(_request: Request, _error: Exception) -> Response:
+def _nobody_listens(_request: Request, _error: ClientDisconnect) -> Response:
     return Response(status_code=400)
+
+
+_HANDLERS: dict[Any, Any] = {  # each handler takes its own kind of exception, which the type of the argument cannot say
+    answers.Refused: answers.show_refusal,
+    HTTPException: answers.show_http_error,
+    ClientDisconnect: _nobody_listens,
+}

@@ -56,10 +56,15 @@ class CallQuery(_Strict):
 
 
 class CallWait(CallQuery):
-    """The same, once there are `count` finished ones, after `timeout` seconds at the latest."""
+    """The same, once `count` of them are finished (or have come in), after `timeout` seconds at the latest."""
 
     count: Annotated[int, Field(ge=1)] = 1
+    finished: bool = True
     timeout: Seconds = 10.0
+
+    def matches(self, call: calls.Call) -> bool:
+        """Tell whether a call is one that is waited for."""
+        return (call.finished or not self.finished) and super().matches(call)
 
 
 class CallbackQuery(_Strict):
@@ -75,10 +80,14 @@ class CallbackQuery(_Strict):
 
 
 class CallbackWait(CallbackQuery):
-    """The same, once there are `count` whose fate is known, after `timeout` seconds at the latest."""
+    """The same, once the fate of `count` of them is known, after `timeout` seconds at the latest."""
 
     count: Annotated[int, Field(ge=1)] = 1
     timeout: Seconds = 10.0
+
+    def matches(self, callback: callbacks.Callback) -> bool:
+        """Tell whether a callback is one that is waited for."""
+        return callback.state != "sending" and super().matches(callback)
 
 
 class IdleWait(_Strict):
@@ -143,14 +152,9 @@ class ControlEndpoints:
         return answers.show({"calls": [call.show() for call in found], "last": self._world.calls.last})
 
     async def wait_for_calls(self, request: Request) -> Response:
-        """Show the API calls once enough of them are finished."""
+        """Show the API calls once there are enough of them."""
         query = answers.read_query(request, CallWait)
-        found = await self._world.calls.wait(
-            query.since,
-            lambda call: call.finished and query.matches(call),
-            count=query.count,
-            seconds=query.timeout,
-        )
+        found = await self._world.calls.wait(query.since, query.matches, count=query.count, seconds=query.timeout)
         return answers.show({"calls": [call.show() for call in found], "last": self._world.calls.last})
 
     async def callbacks(self, request: Request) -> Response:
@@ -162,12 +166,7 @@ class ControlEndpoints:
     async def wait_for_callbacks(self, request: Request) -> Response:
         """Show the calls of webhooks once enough of them are delivered, given up or lost."""
         query = answers.read_query(request, CallbackWait)
-        found = await self._world.callbacks.wait(
-            query.since,
-            lambda callback: callback.state != "sending" and query.matches(callback),
-            count=query.count,
-            seconds=query.timeout,
-        )
+        found = await self._world.callbacks.wait(query.since, query.matches, count=query.count, seconds=query.timeout)
         return answers.show({"callbacks": [one.show() for one in found], "last": self._world.callbacks.last})
 
     async def idle(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """The middleware that carries out the faults."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,19 +22,24 @@ def fault_of(scope: Scope) -> faults.RequestFault | None:
 
 
 class FaultyMiddleware:
-    """Lets requests suffer what the rules say; the control routes are safe from it."""
+    """Lets requests suffer what the rules say, except those, by method and path, that are spared."""
 
     def __init__(
-        self, app: ASGIApp, *, rules: faults.Rules[faults.RequestFault], pulse: journal.Pulse, safe: str
+        self,
+        app: ASGIApp,
+        *,
+        rules: faults.Rules[faults.RequestFault],
+        pulse: journal.Pulse,
+        spared: Callable[[str, str], bool],
     ) -> None:
         self._app = app
         self._rules = rules
         self._pulse = pulse
-        self._safe = safe
+        self._spared = spared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"].startswith(self._safe):
+        if scope["type"] != "http" or self._spared(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         fault = self._rules.take(lambda rule: rule.matches(scope["method"], scope["path"]))

@@ -15,6 +15,7 @@ from gateway.sandbox import answers, faulty, journal
 from gateway.sandbox.settings import SandboxSettings
 
 _ROOT = "/inbox"
+_METHODS = ("POST", "PUT")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +62,11 @@ class Delivery:
         }
 
 
+def is_delivery(method: str, path: str) -> bool:
+    """Tell whether a request is one that the inbox keeps."""
+    return method in _METHODS and (path == _ROOT or path.startswith(f"{_ROOT}/"))
+
+
 class InboxQuery(BaseModel):
     """What to look at: deliveries above number `since`, to a path that begins with `path`."""
 
@@ -94,8 +100,8 @@ class InboxEndpoints:
         yield Route(f"{_ROOT}.json", self.index, methods=["GET"])
         yield Route(f"{_ROOT}/wait", self.wait, methods=["GET"])
         yield Route(_ROOT, self.clear, methods=["DELETE"])
-        yield Route(_ROOT, self.receive, methods=["POST", "PUT"])
-        yield Route(f"{_ROOT}/{{path:path}}", self.receive, methods=["POST", "PUT"])
+        yield Route(_ROOT, self.receive, methods=_METHODS)
+        yield Route(f"{_ROOT}/{{path:path}}", self.receive, methods=_METHODS)
 
     async def receive(self, request: Request) -> Response:
         """Keep a delivery."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 
 import uvicorn
 from starlette.applications import Starlette
@@ -43,31 +44,40 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
-        self.ready = asyncio.Event()
+        self.when_ready: Callable[[], None] = lambda: None
         self._world: World = app.state.world
         self._handles_signals = handles_signals
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        if self._handles_signals:
-            with super().capture_signals():
-                yield
-        else:
+        """Stop at SIGINT and SIGTERM, and end well: unlike the parent, do not raise them again afterwards."""
+        if not self._handles_signals:
             yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.ready.set()
+        self.when_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._world.wake()
         await super().shutdown(sockets)
 
 
-def run(host: str, port: int, settings: SandboxSettings) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def run(
+    host: str, port: int, settings: SandboxSettings | None = None, ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM, and return. `ready` is called with the base URL once clients may come."""
     with _listen(host, port) as listener:
-        _Server(create_app(settings), handles_signals=True).run([listener])
+        server = _Server(create_app(settings), handles_signals=True)
+        server.when_ready = lambda: ready(_url(host, listener)) if ready else None
+        server.run([listener])
 
 
 @contextlib.asynccontextmanager
@@ -78,19 +88,23 @@ async def serve(settings: SandboxSettings | None = None, host: str = "127.0.0.1"
     """
     with _listen(host, port) as listener:
         server = _Server(create_app(settings), handles_signals=False)
+        ready = asyncio.Event()
+        server.when_ready = ready.set
         serving = asyncio.create_task(server.serve([listener]))
-        ready = asyncio.create_task(server.ready.wait())
+        serving.add_done_callback(lambda _: ready.set())
         try:
-            await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+            await ready.wait()
             if serving.done():
-                await serving
                 raise RuntimeError("the sandbox did not start")
-            name = f"[{host}]" if ":" in host else host
-            yield f"http://{name}:{listener.getsockname()[1]}"
+            yield _url(host, listener)
         finally:
-            ready.cancel()
             server.should_exit = True
             await serving
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

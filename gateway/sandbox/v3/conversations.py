@@ -86,12 +86,13 @@ class ConversationEndpoints:
         account, conversation = self._access.conversation(request)
         posted = await self._access.body(request, shapes.PostMessage)
         message = conversation.add(stored(posted.message))
+        if message.from_bot:  # it only extends the history
+            return Response(status_code=202)
         home = self._access.home(request)
         early = self._callback_faults.take(lambda rule: rule.befalls("before_ack", conversation.id))
         if early is not None:
             speech = self._speaker.hear(account, conversation, message, home)
-            if speech is not None:
-                await speech.called_back.wait()
+            await speech.called_back.wait()
             return Response(status_code=202)
         # The bot hears the message once the answer is out, so that no callback outruns the 202.
         hear = BackgroundTask(self._hear, account, conversation, message, home)
@@ -106,8 +107,9 @@ class ConversationEndpoints:
         conversation, is_new = _find_or_create(account, params, create_user=create_user)
         message = conversation.add(stored(wanted.message))
         answered = answers.answer(v3.MessageSent(conversation=conversation.view(), created_conversation=is_new))
-        home = self._access.home(request)
-        answered.background = BackgroundTask(self._hear, account, conversation, message, home)
+        if not message.from_bot:
+            home = self._access.home(request)
+            answered.background = BackgroundTask(self._hear, account, conversation, message, home)
         return answered
 
     async def memories(self, request: Request) -> Response:

@@ -65,14 +65,12 @@ class Speaker:
         """Tell whether a reply is under way."""
         return conversation.id in self._speeches
 
-    def hear(self, account: Account, conversation: Conversation, message: v3.Message, home: str) -> Speech | None:
-        """Take note of a message that was just added; a user's interrupts the bot and is answered.
+    def hear(self, account: Account, conversation: Conversation, message: v3.Message, home: str) -> Speech:
+        """Take note of a user's message that was just added: it interrupts the bot, and is answered.
 
         The next reply answers everything that no whole reply has answered yet. `home` is this server's base
         URL.
         """
-        if message.from_bot:
-            return None
         conversation.unanswered.append(message)
         self.interrupt(conversation)
         speech = self._speeches[conversation.id] = Speech()

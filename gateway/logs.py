@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 import pydantic
@@ -50,14 +50,25 @@ _processors: Final[list[Any]] = []
 """Changed in place, since loggers that were used already keep the list."""
 
 
-def configure(level: str = "INFO", shape: Format = "json") -> None:
-    """Send all log lines of this process to stdout, from `level` on; for the libraries' from INFO on at least."""
+class Stream(Protocol):
+    """Where lines go to instead of stdout."""
+
+    def write(self, text: str, /) -> object:
+        """Take one whole line."""
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+
+def configure(level: str = "INFO", shape: Format = "json", *, stream: Stream | None = None) -> None:
+    """Send this process's log lines to stdout or `stream`, from `level` on; the libraries' from INFO on at least."""
+    _Output.stream = stream
     threshold = _LEVELS[level.lower()]
     _processors[:] = [_from(threshold), _assemble, _render_json if shape == "json" else _console(), _redact]
     structlog.configure(
         processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger(0),  # loggers in use would keep their level
-        logger_factory=_Stdout,
+        logger_factory=_Output,
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(capture=True)
@@ -95,17 +106,22 @@ def describe(error: BaseException, *, depth: int = MAX_EXCEPTIONS) -> dict[str, 
     return told
 
 
-class _Stdout:
+class _Output:
     """Writes each line whole, in one call; when the reader is gone or the disk is full, only lines are lost."""
+
+    stream: ClassVar[Stream | None] = None  # of the class, since loggers in use keep the instance
 
     def __init__(self, *_names: object) -> None:
         pass
 
     def write(self, line: bytes) -> None:
         try:
-            stream = sys.stdout.buffer
-            stream.write(line)
-            stream.flush()
+            if self.stream is not None:
+                self.stream.write(line.decode())
+                self.stream.flush()
+            else:
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
         except (OSError, ValueError):
             pass
 

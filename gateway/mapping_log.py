@@ -101,9 +101,9 @@ class TurnRecord:
             "fields": self.fields.line(),
             "window": turn
             and {
-                "min_delay_seconds": _seconds(turn.window.minimum),
-                "max_delay_seconds": _seconds(turn.window.maximum),
-                "drawn_delay_seconds": None if self.delay is None else _seconds(self.delay),
+                "min_delay": _seconds(turn.window.minimum),
+                "max_delay": _seconds(turn.window.maximum),
+                "drawn": None if self.delay is None else _seconds(self.delay),
             },
             "upstream_calls": [
                 {
@@ -122,12 +122,12 @@ class TurnRecord:
         else:
             tell = log.info if refusal.status < 500 else log.warning
             tell("turn.refused", **line, outcome="refused", error=refusal.code, status=refusal.status)
-        metrics.TURNS.labels(refusal.code if refusal else "accepted", self.plan or "").inc()
+        metrics.TURNS(outcome=refusal.code if refusal else "accepted", plan=self.plan or "").inc()
 
     def _count_fields(self) -> None:
         for fate, names in self.fields.by_fate.items():
             for name in names:
-                metrics.FIELDS.labels(name, fate).inc()
+                metrics.FIELDS(field=name, fate=fate).inc()
         if self.fields.unknown:
             metrics.UNKNOWN_FIELDS.inc(len(self.fields.unknown))
 
@@ -183,25 +183,11 @@ class DeliveryRecord:
             next_attempt_at=next_attempt_at,
         )
         metrics.DELIVERY_LATENESS.observe(max(self.lateness.total_seconds(), 0))
-        metrics.DELIVERY_ATTEMPTS.labels(name).inc()
+        metrics.DELIVERY_ATTEMPTS(outcome=name).inc()
         if reason is not None:
-            metrics.DEAD_LETTERS.labels(reason).inc()
+            metrics.DEAD_LETTERS(reason=reason).inc()
         if delivery.takeovers:
             metrics.LEASE_TAKEOVERS.inc(delivery.takeovers)
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRecord:
-    """One message that the upstream sent to a callback, and what became of it; written at DEBUG only."""
-
-    outcome: str
-    message_id: str
-    reply_id: str | None = None
-
-    def emit(self) -> None:
-        """Write the line and count it."""
-        log.debug("segment.received", outcome=self.outcome, message_id=_cut(self.message_id), reply_id=self.reply_id)
-        metrics.SEGMENTS.labels(self.outcome).inc()
 
 
 def turn_accepted(

@@ -43,7 +43,7 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 class Family(Generic[Metric]):
-    """A metric with labels, whose values it bounds.
+    """A metric with labels: `FAMILY(label=value, ...)` gives the series to count in.
 
     `known` lists each label's values; None leaves a label open, up to `MAX_OPEN_VALUES`.
     """
@@ -52,24 +52,22 @@ class Family(Generic[Metric]):
         self._metric: Metric = metric
         self._known = {name: None if values is None else frozenset(values) for name, values in known.items()}
         self._open: dict[str, set[str]] = {name: set() for name, values in known.items() if values is None}
-        self._series: dict[tuple[object, ...], Metric] = {}
+        self._series: dict[tuple[tuple[str, str | int], ...], Metric] = {}
         if len(known) == 1:  # series that are there from the start show their first event as a rise
-            for value in next(iter(known.values())) or ():
-                self.labels(value)
+            [(name, values)] = known.items()
+            for value in values or ():
+                self(**{name: value})
 
-    def labels(self, *values: str | int, **named: str | int) -> Metric:
-        """Give the series of these label values, in declared order or by name; `ValueError` unless all are given."""
-        found = self._series.get((values, *named.items()))
-        return self._find(values, named) if found is None else found
+    def __call__(self, **labels: str | int) -> Metric:
+        """Give the series of these label values; `ValueError` unless exactly the metric's labels are given."""
+        found = self._series.get(tuple(labels.items()))
+        return self._find(labels) if found is None else found
 
-    __call__ = labels
-
-    def _find(self, values: tuple[str | int, ...], named: dict[str, str | int]) -> Metric:
-        given = dict(zip(self._known, values, strict=True)) if values else named
-        bounded = {name: self._bound(name, str(value)) for name, value in given.items()}
+    def _find(self, labels: dict[str, str | int]) -> Metric:
+        bounded = {name: self._bound(name, str(value)) for name, value in labels.items()}
         series: Metric = self._metric.labels(**bounded)
         if OTHER not in bounded.values():  # what is outside the bounds must not grow the cache either
-            self._series[values, *named.items()] = series
+            self._series[tuple(labels.items())] = series
         return series
 
     def _bound(self, name: str, value: str) -> str:

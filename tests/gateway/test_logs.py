@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import sys
@@ -351,6 +352,16 @@ def test_a_reader_that_is_gone_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> 
     logs.configure()
     monkeypatch.setattr(sys, "stdout", Gone())
     structlog.get_logger().info("nobody reads this")
+
+
+def test_lines_may_go_to_a_stream_instead(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    log, stream = structlog.get_logger(), io.StringIO()
+    logs.configure()
+    log.info("to stdout")
+    logs.configure(stream=stream)
+    log.info("to the stream", text="é")
+    assert [json.loads(line)["text"] for line in stream.getvalue().splitlines()] == ["é"]
+    assert [json.loads(line)["event"] for line in capsysbinary.readouterr().out.splitlines()] == ["to stdout"]
 
 
 def test_the_console_shape_is_for_people(capsysbinary: pytest.CaptureFixture[bytes]) -> None:

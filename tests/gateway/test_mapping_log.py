@@ -6,10 +6,9 @@ from typing import Any
 import jsonschema
 import mapping_log_check
 import pytest
-import structlog
 
 from gateway import auth, errors, logs, mapping_log, metrics
-from gateway.mapping_log import DeliveryRecord, SegmentRecord
+from gateway.mapping_log import DeliveryRecord
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, Reason, RetryAt
 from gateway.upstreams.base import Call
 from mappings.turn import DelayWindow, Turn, Utterance
@@ -26,7 +25,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 @pytest.fixture
 def lines(capsysbinary: pytest.CaptureFixture[bytes]) -> Iterator[Lines]:
     """Give the lines written since, each held against the schema and searched for what must not be there."""
-    logs.configure("DEBUG")
+    logs.configure()
 
     def read() -> list[dict[str, Any]]:
         output = capsysbinary.readouterr().out
@@ -134,7 +133,7 @@ def test_an_accepted_turn_is_one_line(lines: Lines) -> None:
             "dropped": ["fast_mode"],
             "unknown": {"count": 0, "names": []},
         },
-        "window": {"min_delay_seconds": 30, "max_delay_seconds": 60, "drawn_delay_seconds": 41.235},
+        "window": {"min_delay": 30, "max_delay": 60, "drawn": 41.235},
         "upstream_calls": [
             {"call": "list_conversations", "status": None, "milliseconds": 20_000.123, "attempt": 1},
             {"call": "create_conversation", "status": 200, "milliseconds": 12.5, "attempt": 2},
@@ -157,7 +156,7 @@ def test_a_turn_without_a_delay_says_zero(lines: Lines) -> None:
     trace = full_trace()
     trace.delay = timedelta(0)
     mapping_log.turn_accepted(trace, 0.001)
-    assert lines()[0]["window"]["drawn_delay_seconds"] == 0
+    assert lines()[0]["window"]["drawn"] == 0
 
 
 def test_a_refused_turn_says_its_code_and_not_its_text(lines: Lines) -> None:
@@ -272,24 +271,6 @@ def test_turns_and_the_fates_of_accepted_fields_are_counted() -> None:
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1]
 
 
-def test_a_segment_is_told_at_debug_and_counted(lines: Lines) -> None:
-    before = count("gateway_segments_total", outcome="folded")
-    with structlog.contextvars.bound_contextvars(request_id="r-9"):
-        SegmentRecord("folded", "m-1", "d-1").emit()
-        SegmentRecord("duplicate", "m-1").emit()
-    assert [(line["outcome"], line["reply_id"], line["request_id"]) for line in lines()] == [
-        ("folded", "d-1", "r-9"),
-        ("duplicate", None, "r-9"),
-    ]
-    assert count("gateway_segments_total", outcome="folded") == before + 1
-
-
-def test_segments_are_not_told_at_the_usual_level(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    logs.configure("INFO")
-    SegmentRecord("folded", "m-1", "d-1").emit()
-    assert capsysbinary.readouterr().out == b""
-
-
 def described_everywhere(node: Any, path: str = "") -> Iterator[str]:
     """Give the path of every property in the schema that says nothing of itself."""
     if isinstance(node, dict):
@@ -341,4 +322,3 @@ def test_the_enumerations_of_schema_and_code_agree() -> None:
     assert set(definitions["plan"]["enum"]) == {*metrics.PLANS, None}
     assert set(definitions["fields"]["properties"]) == {*metrics.FATES, "unknown"}
     assert set(definitions["delivery.attempted"]["properties"]["outcome"]["enum"]) == set(metrics.ATTEMPT_OUTCOMES)
-    assert set(definitions["segment.received"]["properties"]["outcome"]["enum"]) <= set(metrics.SEGMENT_OUTCOMES)

@@ -1,17 +1,20 @@
+#!lua
 -- Take one segment of a reply: into the reply that waits, or as the first of a new one that answers the open turns.
+-- (The first line makes a full store refuse it as a whole, rather than depending on which command comes first.)
 --
 -- KEYS  1 directory  2 turns  3 outbox  4 seen  5 orphans  6 due
 -- ARGV  1 offset ms  2 key prefix  3 conversation digest  4 upstream conversation id  5 message id  6 segment
 --       7 '1' when it carries a picture  8 id for a reply that answers no turn  9 settle ms  10 longest settling ms
---       11 most segments of a reply  12 'late' for a segment that answers no turn still open, else ''
---       13 turn TTL s  14 reply TTL s  15 most message ids remembered
+--       11 most segments of a reply  12 '1' for a segment that answers no turn still open, else ''
+--       13 turn TTL s  14 reply TTL s  15 most message ids remembered and most orphans kept
 -- Returns {'foreign'}    another conversation's callback: nothing is changed
 --         {'duplicate'}  the message id was taken before
 --         {'orphan'}     neither the conversation nor a webhook is known yet: kept
---         {'opened'|'folded', reply id, due ms, now ms}
+--         {'full'}       one orphan too many: not kept, nothing is changed
+--         {'opened'|'folded', reply id, due ms}
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local prefix, message_id, segment, has_media = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
-local settle_cap, reply_ttl = tonumber(ARGV[10]), ARGV[14]
+local prefix, message_id, segment, has_picture = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
+local reply_ttl, most_ids = tonumber(ARGV[14]), tonumber(ARGV[15])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local function turn_key(id) return prefix .. 'turn:' .. id end
@@ -21,6 +24,19 @@ local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta')
 if known[1] and known[1] ~= ARGV[4] then return {'foreign'} end
 if redis.call('ZSCORE', seen, message_id) then return {'duplicate'} end
 
+-- Replies that are gone without having been settled (expired, evicted) must not hold up the conversation.
+for _, ending in ipairs({{0, 'LPOP'}, {-1, 'RPOP'}}) do
+  local id = redis.call('LINDEX', outbox, ending[1])
+  while id and redis.call('EXISTS', reply_key(id)) == 0 do
+    redis.call(ending[2], outbox)
+    id = redis.call('LINDEX', outbox, ending[1])
+  end
+end
+local head = redis.call('LINDEX', outbox, 0)
+if head and not redis.call('ZSCORE', due_queue, 'd:' .. head) then
+  redis.call('ZADD', due_queue, math.max(tonumber(redis.call('HGET', reply_key(head), 'due')), now), 'd:' .. head)
+end
+
 local answered = {}
 if ARGV[12] == '' then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
@@ -29,15 +45,16 @@ if ARGV[12] == '' then
   end
 end
 if not known[1] or (#answered == 0 and redis.call('LLEN', outbox) == 0 and not known[2]) then
-  if redis.call('HLEN', orphans) >= tonumber(ARGV[15]) and redis.call('HEXISTS', orphans, message_id) == 0 then
-    return {'duplicate'} -- bounded: what a forger with a valid token could fill
-  end
-  redis.call('HSET', orphans, message_id, cmsgpack.pack({ARGV[4], message_id, segment}))
+  if redis.call('HEXISTS', orphans, message_id) == 1 then return {'duplicate'} end
+  local arrival = redis.call('HLEN', orphans)
+  if arrival >= most_ids then return {'full'} end
+  redis.call('HSET', orphans, message_id, cmsgpack.pack({ARGV[4], message_id, segment, arrival}))
   redis.call('EXPIRE', orphans, ARGV[13])
   return {'orphan'}
 end
+redis.call('HDEL', orphans, message_id) -- it may have been one until now
 redis.call('ZADD', seen, now, message_id)
-redis.call('ZREMRANGEBYRANK', seen, 0, -1 - tonumber(ARGV[15]))
+redis.call('ZREMRANGEBYRANK', seen, 0, -1 - most_ids)
 redis.call('EXPIRE', seen, ARGV[13])
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
@@ -49,12 +66,13 @@ local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, dela
   local due = math.max(base, now + settle)
   redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'webhook', webhook, 'meta', meta, 'turns', turn_ids,
     'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle, 'opened_at', now,
-    'count', 1, 'segment:1', segment, 'media', has_media)
-  redis.call('EXPIRE', reply_key(id), reply_ttl)
+    'count', 1, 'segment:1', segment, 'picture', has_picture)
   redis.call('RPUSH', outbox, id)
-  redis.call('EXPIRE', outbox, reply_ttl)
+  local keep = math.ceil((due - now) / 1000) + reply_ttl -- a delay must not outlast what waits for it
+  redis.call('EXPIRE', reply_key(id), keep)
+  if keep > redis.call('TTL', outbox) then redis.call('EXPIRE', outbox, keep) end
   schedule(id, due)
-  return {'opened', id, due, now}
+  return {'opened', id, due}
 end
 
 if #answered > 0 then
@@ -75,20 +93,21 @@ local base = now
 local tail = redis.call('LINDEX', outbox, -1)
 local webhook, meta = known[2], known[3] or ''
 if tail then
-  local reply = redis.call('HMGET', reply_key(tail), 'frozen', 'media', 'count', 'base', 'settle', 'opened_at',
-    'webhook', 'meta')
-  if not reply[1] and reply[3] and tonumber(reply[3]) < tonumber(ARGV[11])
-    and not (has_media == '1' and reply[2] == '1') then
-    local count = redis.call('HINCRBY', reply_key(tail), 'count', 1)
-    redis.call('HSET', reply_key(tail), 'segment:' .. count, segment)
-    if has_media == '1' then redis.call('HSET', reply_key(tail), 'media', '1') end
-    local quiet = math.min(now + reply[5], reply[6] + settle_cap)
-    local due = math.max(tonumber(reply[4]), quiet)
-    schedule(tail, due)
-    return {'folded', tail, due, now}
-  elseif not reply[1] and reply[4] then
-    base = math.max(now, tonumber(reply[4])) -- the window of the reply that it goes on with
+  local reply = redis.call('HMGET', reply_key(tail), 'webhook', 'meta', 'frozen', 'picture', 'count', 'base', 'settle',
+    'opened_at')
+  webhook, meta = reply[1], reply[2]
+  if not reply[3] then
+    local second_picture = has_picture == '1' and reply[4] == '1'
+    if tonumber(reply[5]) < tonumber(ARGV[11]) and not second_picture then
+      local count = redis.call('HINCRBY', reply_key(tail), 'count', 1)
+      redis.call('HSET', reply_key(tail), 'segment:' .. count, segment)
+      if has_picture == '1' then redis.call('HSET', reply_key(tail), 'picture', '1') end
+      local quiet = math.min(now + reply[7], reply[8] + ARGV[10])
+      local due = math.max(tonumber(reply[6]), quiet)
+      schedule(tail, due)
+      return {'folded', tail, due}
+    end
+    base = math.max(now, tonumber(reply[6])) -- it goes on with that reply, in the same window
   end
-  if reply[7] then webhook, meta = reply[7], reply[8] end
 end
 return open(ARGV[8], webhook, meta, tonumber(ARGV[9]), base, '', now, 0)

@@ -1,30 +1,55 @@
+#!lua flags=allow-oom
 -- Record the outcome of an attempt and let the conversation's next reply leave.
 --
 -- KEYS  1 due  2 dead  3 reply  4 outbox  5 fingerprints
 -- ARGV  1 offset ms  2 key prefix  3 reply id  4 fence  5 'delivered', 'retry' or 'dead'
---       6 pause ms before the next attempt  7 reason  8 HTTP status or ''  9 body, kept so that a retry sends its bytes
---       10 dead letter TTL s
--- Returns 'ok', 'stale' (the lease has passed to another) or 'gone' (settled already: a re-sent call).
-local due, dead, reply, outbox, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+--       6 due ms of the next attempt  7 '1' when the attempt counts  8 reason  9 cause  10 HTTP status or ''
+--       11 body, kept so that the next attempt sends its bytes  12 reply TTL s  13 dead letter TTL s
+-- Returns {'ok', due ms of the next reply when this lets it leave, else ''}, also when repeated; {'stale', ''} when the
+-- lease has passed to another; {'gone', ''} when there is no such reply: delivered by the call that this one repeats.
+local due_queue, dead, reply, outbox, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local prefix, id, outcome = ARGV[2], ARGV[3], ARGV[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local fields = redis.call('HMGET', reply, 'fence', 'lease_until', 'turns')
-if not fields[1] then return 'gone' end
-if fields[1] ~= ARGV[4] or not fields[2] then return 'stale' end
-redis.call('HDEL', reply, 'lease_until')
-redis.call('HSET', reply, 'reason', ARGV[7], 'status', ARGV[8], 'takeovers', 0)
-if outcome == 'retry' then
-  redis.call('HSET', reply, 'body', ARGV[9], 'due', now + ARGV[6])
-  redis.call('ZADD', due, now + ARGV[6], 'd:' .. id)
-  return 'ok'
+if not fields[1] then return {'gone', ''} end
+if fields[1] ~= ARGV[4] then return {'stale', ''} end
+if not fields[2] then return {'ok', ''} end
+
+if outcome ~= 'delivered' then
+  redis.call('HDEL', reply, 'lease_until')
+  redis.call('HSET', reply, 'takeovers', 0, 'cause', ARGV[9], 'status', ARGV[10])
+  if ARGV[11] ~= '' then redis.call('HSETNX', reply, 'body', ARGV[11]) end
 end
-redis.call('ZREM', due, 'd:' .. id)
+if outcome == 'retry' then
+  local due = tonumber(ARGV[6])
+  if ARGV[7] ~= '1' then redis.call('HINCRBY', reply, 'attempts', -1) end
+  redis.call('HSET', reply, 'due', due)
+  redis.call('ZADD', due_queue, due, 'd:' .. id)
+  local keep = math.ceil(math.max(due - now, 0) / 1000) + ARGV[12]
+  redis.call('EXPIRE', reply, keep)
+  if keep > redis.call('TTL', outbox) then redis.call('EXPIRE', outbox, keep) end
+  return {'ok', ''}
+end
+
+redis.call('ZREM', due_queue, 'd:' .. id)
 redis.call('LREM', outbox, 1, id)
+-- The next one falls due when its turn comes: it is not late for having waited.
+local promoted = ''
 local following = redis.call('LINDEX', outbox, 0)
-if following and not redis.call('ZSCORE', due, 'd:' .. following) then
-  local at = redis.call('HGET', prefix .. 'reply:' .. following, 'due')
-  if at then redis.call('ZADD', due, at, 'd:' .. following) else redis.call('LPOP', outbox) end
+while following do
+  local key = prefix .. 'reply:' .. following
+  local due = redis.call('HGET', key, 'due')
+  if due then
+    if not redis.call('ZSCORE', due_queue, 'd:' .. following) then
+      promoted = math.max(tonumber(due), now)
+      redis.call('HSET', key, 'due', promoted)
+      redis.call('ZADD', due_queue, promoted, 'd:' .. following)
+    end
+    break
+  end
+  redis.call('LPOP', outbox) -- gone without having been settled: it must not hold up the others
+  following = redis.call('LINDEX', outbox, 0)
 end
 -- The turns are over: an identical request is a new turn from now on.
 for turn in string.gmatch(fields[3] or '', '[^,]+') do
@@ -35,8 +60,9 @@ end
 if outcome == 'delivered' then
   redis.call('DEL', reply)
 else
-  redis.call('HSET', reply, 'body', ARGV[9], 'died_at', now)
-  redis.call('EXPIRE', reply, ARGV[10])
+  redis.call('HSET', reply, 'reason', ARGV[8], 'died_at', now)
+  redis.call('EXPIRE', reply, ARGV[13])
   redis.call('ZADD', dead, now, id)
+  redis.call('ZREMRANGEBYSCORE', dead, '-inf', now - ARGV[13] * 1000) -- those whose hashes have expired
 end
-return 'ok'
+return {'ok', promoted}

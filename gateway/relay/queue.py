@@ -1,0 +1,267 @@
+"""The durable delay queue: typed functions over the scripts that move replies through the store.
+
+A reply is opened by its first segment, takes further ones until it is claimed, and is settled by the outcome of an
+attempt. Everything here may be sent again, and a claim that nobody settles comes back when its lease has passed.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
+
+import msgspec
+import structlog
+
+from gateway import keys
+from gateway.relay import batch
+from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
+from gateway.store import Answer, Argument, Store
+from mappings import completion
+from mappings.turn import ReplySegment
+
+DEFAULT_SETTLE = timedelta(seconds=1.5)
+
+LONGEST_SETTLE = timedelta(seconds=10)
+"""A bot that never pauses does not hold its reply back for longer than this."""
+
+MAX_SEGMENTS = 64
+"""Segments of one reply; the next one opens another."""
+
+MAX_IDS = 256
+"""Message ids that a conversation remembers against repetition, and callbacks kept while nobody knows it."""
+
+Fate: TypeAlias = Literal["opened", "folded", "duplicate", "foreign", "orphan", "full"]
+Verdict: TypeAlias = Literal["ok", "stale", "gone", "broken"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What became of a segment.
+
+    It opened a reply or was folded into the waiting one, which falls due at `due`; or it was taken before
+    (`duplicate`), is another conversation's (`foreign`: nothing was changed), is kept until its conversation is known
+    (`orphan`), or is one orphan too many (`full`: not taken, the upstream may send it again later).
+    """
+
+    outcome: Fate
+    reply_id: str | None = None
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim on one shard brought, by the store's clock. `next_due`: None when nothing waits there."""
+
+    now: datetime
+    next_due: datetime | None
+    deliveries: Sequence[Delivery]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome of an attempt, with the body that it sent, None when it sent nothing."""
+
+    delivery: Delivery
+    outcome: Outcome
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a settlement.
+
+    `ok`: it is recorded, and the conversation's next reply, if one waited for this, falls due at `next_due`. `stale`:
+    the lease has passed to another, nothing was written. `gone`: there is no such reply. `broken`: its data is, and
+    its lease runs out.
+    """
+
+    verdict: Verdict
+    next_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Conversations with a reply under way, those of them whose reply is due and unclaimed, and dead letters."""
+
+    pending: int
+    due: int
+    dead: int
+
+
+class Queue:
+    """The queue in the store. `settle` is the quiet after which a reply that answers no turn counts as whole.
+
+    `on_due` is told of every moment that `fold` sets: the shard and the moment, by the store's clock.
+    """
+
+    def __init__(self, store: Store, *, settle: timedelta = DEFAULT_SETTLE) -> None:
+        self.store = store
+        self.on_due: Callable[[int, datetime], None] = _nobody
+        self._settle_ms = _milliseconds(settle)
+
+    async def fold(
+        self, conversation: keys.ConversationKeys, upstream_id: str, segment: ReplySegment, *, late: bool = False
+    ) -> Folded:
+        """Take a segment, once: into the waiting reply, or as the first of one that answers the open turns.
+
+        `upstream_id` is the conversation that the upstream names. A `late` segment answers none of the turns that are
+        open now: it came before them.
+        """
+        shard = conversation.shard
+        outcome, *rest = await self.store.run(
+            "fold_segment",
+            [
+                conversation.directory,
+                conversation.turns,
+                conversation.outbox,
+                conversation.seen,
+                conversation.orphans,
+                shard.due,
+            ],
+            shard.prefix,
+            conversation.digest,
+            upstream_id,
+            segment.message_id,
+            completion.encode_segment(segment),
+            "1" if segment.picture else "",
+            str(uuid.uuid4()),
+            self._settle_ms,
+            _milliseconds(LONGEST_SETTLE),
+            MAX_SEGMENTS,
+            "1" if late else "",
+            keys.TURN_TTL_SECONDS,
+            keys.REPLY_TTL_SECONDS,
+            MAX_IDS,
+        )
+        if not rest:
+            return Folded(outcome)
+        reply_id, due = rest[0], _moment(rest[1])
+        self.on_due(shard.shard, due)
+        return Folded(outcome, reply_id, due)
+
+    async def claim(self, limits: Mapping[int, int], lease: timedelta) -> dict[int, Claimed]:
+        """Claim of each shard at most so many due replies, for the length of the lease, in one round trip.
+
+        A shard whose data breaks the script is missing in the answer: the others go on.
+        """
+        answers = await batch.run(self.store, (_claiming(number, limit, lease) for number, limit in limits.items()))
+        return {
+            number: Claimed(
+                now=_moment(answer[0]),
+                next_due=None if answer[1] == "" else _moment(answer[1]),
+                deliveries=list(_read_all(answer[2:])),
+            )
+            for number, answer in zip(limits, answers, strict=True)
+            if not isinstance(answer, batch.Broken)
+        }
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Record outcomes in one round trip, and tell for each what came of it."""
+        answers = await batch.run(self.store, (_settling(settlement) for settlement in settlements))
+        return [_settled(answer) for answer in answers]
+
+    async def release(self, handed_back: Sequence[tuple[Delivery, timedelta]]) -> None:
+        """Hand claims back unused, each to be claimed again after its pause; the attempts do not count."""
+        await batch.run(self.store, (_releasing(delivery, pause) for delivery, pause in handed_back))
+
+    async def count(self) -> Counts:
+        """Count over all shards, in one round trip."""
+        shards = keys.all_shards()
+        answers = await batch.run(self.store, (batch.Call("count_replies", (one.due, one.dead)) for one in shards))
+        counted = [answer for answer in answers if not isinstance(answer, batch.Broken)]
+        return Counts(*(sum(answer[column] for answer in counted) for column in range(3)))
+
+
+def _nobody(_shard: int, _due: datetime) -> None:
+    """Nobody listens."""
+
+
+def _claiming(number: int, limit: int, lease: timedelta) -> batch.Call:
+    shard = keys.ShardKeys(number)
+    return batch.Call("claim_due", (shard.due, shard.fence), (shard.prefix, _milliseconds(lease), limit))
+
+
+def _settling(settlement: Settlement) -> batch.Call:
+    delivery, outcome = settlement.delivery, settlement.outcome
+    conversation = keys.ConversationKeys(delivery.conversation)
+    shard = conversation.shard
+    what: tuple[Argument, ...]  # outcome, due ms, charged, reason, cause, status, body
+    body = settlement.body or b""
+    match outcome:
+        case Delivered(status):
+            what = ("delivered", 0, "1", "", "", status, "")
+        case RetryAt(due, cause, status, charged):
+            what = ("retry", _unix_ms(due), "1" if charged else "", "", cause, status or "", body)
+        case DeadLettered(reason, cause, status):
+            what = ("dead", 0, "1", reason.value, cause, status or "", body)
+    return batch.Call(
+        "settle_delivery",
+        (shard.due, shard.dead, shard.reply(delivery.id), conversation.outbox, conversation.fingerprints),
+        (shard.prefix, delivery.id, delivery.fence, *what, keys.REPLY_TTL_SECONDS, keys.DEAD_LETTER_TTL_SECONDS),
+    )
+
+
+def _settled(answer: Answer | batch.Broken) -> Settled:
+    if isinstance(answer, batch.Broken):
+        return Settled("broken")
+    verdict, next_due = answer
+    return Settled(verdict, None if next_due == "" else _moment(next_due))
+
+
+def _releasing(delivery: Delivery, pause: timedelta) -> batch.Call:
+    shard = keys.ConversationKeys(delivery.conversation).shard
+    return batch.Call(
+        "release_claim", (shard.due, shard.reply(delivery.id)), (delivery.id, delivery.fence, _milliseconds(pause))
+    )
+
+
+def _read_all(claims: Sequence[Sequence[str]]) -> Iterator[Delivery]:
+    for claim in claims:
+        try:
+            yield _read(claim)
+        except (KeyError, ValueError) as error:  # its lease runs out: a newer version of the gateway may know better
+            log.error("reply.unreadable", reply_id=claim[0], error=type(error).__name__)  # noqa: TRY400 — it would quote
+
+
+def _read(claim: Sequence[str]) -> Delivery:
+    flat = iter(claim[1:])
+    fields = dict(zip(flat, flat, strict=True))
+    return Delivery(
+        id=claim[0],
+        conversation=fields["conversation"],
+        webhook=fields["webhook"],
+        segments=tuple(fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)),
+        turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),
+        meta=read_meta(fields["meta"]),
+        accepted_at=_moment(fields["accepted_at"]),
+        delay=timedelta(milliseconds=float(fields["delay"])),
+        not_before=_moment(fields["base"]),
+        due=_moment(fields["due"]),
+        attempts=int(fields["attempts"]),
+        takeovers=int(fields.get("takeovers", 0)),
+        fence=int(fields["fence"]),
+        body=fields["body"].encode() if "body" in fields else None,
+    )
+
+
+def read_meta(text: str) -> Mapping[str, object]:
+    """Read what the turn wrote beside its reply; it only informs, so that nothing readable is an empty mapping."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except ValueError:
+        return {}
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration / timedelta(milliseconds=1))
+
+
+def _unix_ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _moment(milliseconds: float | str) -> datetime:
+    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)

@@ -1,12 +1,15 @@
 """The sandbox's pages: plain HTML that refreshes itself, everything that came from outside escaped."""
 
+import inspect
 import json
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
+from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse
+from starlette.routing import BaseRoute, Route
 
 from gateway.sandbox import answers, calls, inbox
 from gateway.sandbox.v3.state import Conversation
@@ -97,8 +100,9 @@ def overview(
     conversations: Sequence[Conversation],
     deliveries: Sequence[inbox.Delivery],
     log: Sequence[calls.Call],
+    reference: Sequence[BaseRoute],
 ) -> str:
-    """Return the landing page: where to point a client, and what happened last."""
+    """Return the landing page: where to point a client, what happened last, and every route."""
     origin = escape(_origin(base))
     return (
         "<p>An emulator of the stateful API and an inbox for webhooks. All of it is in memory.</p><table>"
@@ -109,6 +113,8 @@ def overview(
         f"{_conversation_table(conversations[:10])}"
         f'<h2><a href="/inbox">Inbox</a></h2>{_deliveries(deliveries[:3])}'
         f'<h2><a href="/calls">Calls</a></h2>{_call_table(log[:10])}'
+        f'<h2>Routes</h2><details id="routes"><summary>What can be asked of this server</summary>'
+        f"{_route_table(reference)}</details>"
     )
 
 
@@ -182,6 +188,17 @@ def _call_table(log: Sequence[calls.Call]) -> str:
     return f'<div class="scroll"><table>{rows}</table></div>' if rows else "<p>None yet.</p>"
 
 
+def _route_table(routes: Sequence[BaseRoute]) -> str:
+    rows = "".join(
+        f"<tr><td>{' '.join(sorted((route.methods or set()) - {'HEAD'}))}</td>"
+        f"<td><code>{escape(route.path)}</code></td>"
+        f"<td>{escape(inspect.getdoc(route.endpoint) or '')}</td></tr>"
+        for route in routes
+        if isinstance(route, Route)
+    )
+    return f'<div class="scroll"><table>{rows}</table></div>'
+
+
 def _deliveries(deliveries: Sequence[inbox.Delivery]) -> str:
     return "".join(_delivery(delivery) for delivery in deliveries) + _nothing(deliveries)
 
@@ -203,8 +220,11 @@ def _delivery(delivery: inbox.Delivery) -> str:
 def _bubble(message: v3.Message) -> str:
     picture = ""
     if message.attached_media is not None:
-        url = escape(message.attached_media.url)
-        picture = f'<img src="{url}" alt="picture" width="48" height="48"><code class="quiet">{url}</code>'
+        url = message.attached_media.url
+        path = urlsplit(url).path
+        if path.startswith("/pictures/"):  # one of ours, whatever name this server is reached by
+            picture = f'<img src="{escape(path)}" alt="" width="48" height="48">'
+        picture += f'<code class="quiet">{escape(_clip(url, 200))}</code>'
     speaker = "bot" if message.from_bot else "user"
     return f'<div class="bubble {speaker}">{escape(_clip(message.text))}{picture}</div>'
 

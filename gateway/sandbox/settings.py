@@ -57,6 +57,12 @@ class SandboxSettings:
     journal_bytes: int = 64 * 2**20
     """How many bytes of bodies are remembered, in each of these three."""
 
+    def __post_init__(self) -> None:
+        if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
+            raise ValueError(f"prefix {self.prefix!r} must begin with a slash and end without one")
+        if self.webhook_attempts < 1:
+            raise ValueError("webhook_attempts must be 1 or more")
+
     def fast(self) -> Self:
         """Return the same settings with bots that answer within tens of milliseconds, for tests and demos."""
         return replace(

@@ -38,8 +38,9 @@ class SiteEndpoints:
             self._conversations(),
             world.deliveries.since()[::-1],
             world.calls.since()[::-1],
+            request.app.routes,
         )
-        return pages.respond("Sandbox", content)
+        return pages.respond("Overview", content)
 
     async def inbox(self, _request: Request) -> Response:
         """Show the newest deliveries."""

@@ -231,11 +231,11 @@ class MessageCreated(Shape):
     well (`from_bot` false).
     """
 
-    conversation_id: str
-    message: Message
     event: Lenient[str] = None  # "message.created"
+    conversation_id: str
     bot_id: Lenient[str] = None
     user_id: Lenient[str] = None
+    message: Message
     conversation_messages_count: Lenient[int] = None
 
 

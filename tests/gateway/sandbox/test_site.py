@@ -48,6 +48,8 @@ async def test_the_landing_page_says_where_to_point_a_client(
     html = await page(http, "/")
     assert f"<code>{base_url}</code>" in html
     assert f"<code>{base_url}/inbox/any/path</code>" in html
+    assert "<td>PATCH</td><td><code>/api/conversations/{conversation_id}</code></td>" in html
+    assert "Change the settings that the body names" in html
 
 
 async def test_deliveries_are_shown_escaped_and_newest_first(http: httpx.AsyncClient, sandbox: Driver) -> None:

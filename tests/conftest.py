@@ -1,13 +1,19 @@
 """Fixtures that every test may use."""
 
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import keys_check
 import pytest
 
 from gateway import embedded, store
+
+if "CI" not in os.environ:  # there, Hypothesis itself chooses its profile "ci": derandomized, without a deadline
+    hypothesis.settings.register_profile("local", deadline=None)
+    hypothesis.settings.load_profile("local")
 
 
 @pytest.fixture(scope="session")

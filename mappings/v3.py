@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mappings.context import Context
 from mappings.errors import MalformedAnswer
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn, flatten
 from mappings.wire import v3 as wire
@@ -14,8 +15,11 @@ from mappings.wire import v3 as wire
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-def encode_create(turn: Turn, *, webhook: str, now: datetime) -> bytes:
+def encode_create(turn: Turn, *, webhook: str, now: datetime, context: Context | None = None) -> bytes:
     """Create the turn's conversation with the history that the client holds; nothing in it triggers a reply.
+
+    Of the context go along what the conversation has fields for: platform, freeform and segment, where they say
+    anything. The user's facts are a call of their own (`encode_user`).
 
     V1's history has no times: the messages are dated one second apart, ending before `now`, so that an upstream that
     sorts by `sent_at` keeps their order.
@@ -31,13 +35,35 @@ def encode_create(turn: Turn, *, webhook: str, now: datetime) -> bytes:
             wire.Message(text=message.text, from_bot=message.from_bot, sent_at=begin + index)
             for index, message in enumerate(history)
         ],
+        **(_conversation_settings(context) if context else {}),
     ).body()
 
 
-def encode_message(text: str, *, now: datetime) -> bytes:
+def encode_message(text: str, *, now: datetime, picture: Picture | None = None) -> bytes:
     """Add the user's new message, which makes the bot answer."""
-    message = wire.Message(text=text, from_bot=False, sent_at=int(now.timestamp()))
+    media = _attached_media(picture) if picture else None
+    message = wire.Message(text=text, from_bot=False, sent_at=int(now.timestamp()), **_said(attached_media=media))
     return wire.PostMessage(message=message).body()
+
+
+def encode_context(context: Context) -> bytes:
+    """Tell an existing conversation what it is to know.
+
+    The freeform is replaced whole, an empty one clears it. Platform and segment are named only where they say
+    anything: nothing says how V3 takes a null there, so they hold until another value is given.
+    """
+    return wire.PatchConversation(**(_conversation_settings(context) | {"freeform": context.freeform})).body()
+
+
+def encode_user(user_id: str, context: Context) -> bytes:
+    """Give what is known of the user, to create it (POST) or to replace it (PUT): attributes and freeform whole."""
+    facts = context.user
+    return wire.User(
+        id=user_id,
+        **_said(username=facts.username),
+        attributes=[wire.Attribute(name=name, value=value) for name, value in facts.attributes],
+        freeform=facts.freeform or "",
+    ).body()
 
 
 def encode_webhook(webhook: str) -> bytes:
@@ -84,6 +110,19 @@ def decode_callback(body: bytes, *, fallback_id: str) -> Received:
             picture=Picture(media.url, media.content_id) if media else None,
         ),
     )
+
+
+def _conversation_settings(context: Context) -> dict[str, Any]:
+    return _said(platform=context.platform, freeform=context.freeform or None, segment=context.segment)
+
+
+def _attached_media(picture: Picture) -> wire.AttachedMedia:
+    return wire.AttachedMedia(url=picture.url, **_said(content_id=picture.content_id))
+
+
+def _said(**values: object) -> dict[str, Any]:
+    """Keep what has a value: a body names nothing else, since the server is strict about shapes."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _derived_id(callback: wire.MessageCreated) -> str | None:

@@ -4,9 +4,10 @@ import ipaddress
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GATEWAY_"
@@ -22,7 +23,9 @@ class ConfigurationError(Exception):
 class Settings(BaseSettings):
     """The effective settings. Durations are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 lets the system choose")
@@ -53,7 +56,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+        if value and _split(value).scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
 
@@ -62,7 +65,7 @@ class Settings(BaseSettings):
     def _base_url(cls, value: str) -> str:
         if not value:
             return value
-        parts = urlsplit(value)
+        parts = _split(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must be an http:// or https:// URL")
         if parts.query or parts.fragment:
@@ -85,7 +88,7 @@ class Settings(BaseSettings):
     @field_validator("secret")
     @classmethod
     def _secret(cls, value: SecretStr) -> SecretStr:
-        if any(len(one) < MIN_SECRET_CHARACTERS for one in value.get_secret_value().split(",") if value):
+        if value and any(len(one) < MIN_SECRET_CHARACTERS for one in _listed(value)):
             raise ValueError(f"each secret must have at least {MIN_SECRET_CHARACTERS} characters")
         return value
 
@@ -98,28 +101,26 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """The secrets as bytes: the first signs, all verify."""
-        return tuple(one.encode() for one in self.secret.get_secret_value().split(",") if one)
+        return tuple(one.encode() for one in _listed(self.secret) if one)
 
     @property
     def callback_base_url(self) -> str:
         """Where the upstream reaches this gateway."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
 
     def masked(self) -> dict[str, Any]:
-        """Give the effective settings by variable name, secrets and URL passwords masked."""
+        """Give the effective settings by variable name, with secrets and what URLs may hide of them masked."""
         shown = self.model_dump(mode="json")
         shown["secret"] = f"{len(self.secrets)} set" if self.secrets else ""
-        parts = urlsplit(self.redis_url)
-        if parts.password:
-            shown["redis_url"] = self.redis_url.replace(f":{parts.password}@", ":***@")
-        return {f"{PREFIX}{name.upper()}": value for name, value in shown.items()}
+        return {f"{PREFIX}{name.upper()}": _masked(name, value) for name, value in shown.items()}
 
     def load_key_map(self) -> dict[str, str]:
         """Read the table of V1 key → upstream key; raise `ConfigurationError` when it is not one."""
         if self.key_map is None:
             return {}
         try:
-            table = json.loads(self.key_map.read_text())
+            table = json.loads(self.key_map.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{PREFIX}KEY_MAP={self.key_map}: cannot be read as JSON: {error}") from None
         if not isinstance(table, dict) or not all(isinstance(item, str) and item for item in table.values()):
@@ -135,10 +136,35 @@ def load(**overrides: Any) -> Settings:
         raise ConfigurationError("\n".join(_explain(item) for item in error.errors())) from None
 
 
-def _explain(item: Any) -> str:
+def _explain(item: ErrorDetails) -> str:
     text = item["msg"].removeprefix("Value error, ")
     if not item["loc"]:
         return PREFIX + text
     name = str(item["loc"][0])
-    value = "***" if name == "secret" else item["input"]
+    value = "***" if name == "secret" else _masked(name, item["input"])
     return f"{PREFIX}{name.upper()}={value}: {text} ({Settings.model_fields[name].description})"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 — read for its check
+    except ValueError:
+        raise ValueError("is no URL: its host or port cannot be read") from None
+    return parts
+
+
+def _listed(secret: SecretStr) -> list[str]:
+    return [one.strip() for one in secret.get_secret_value().split(",")]
+
+
+def _masked(name: str, value: Any) -> Any:
+    """Give a setting's value as it may be shown: of a URL neither user, password, query nor fragment."""
+    if not name.endswith("_url") or not isinstance(value, str):
+        return value
+    scheme, separator, rest = value.partition("://") if "://" in value else ("", "", value)
+    place, mark, query = rest.replace("#", "?").partition("?")
+    if "@" in query:  # a password with a character that should have been escaped
+        return f"{scheme}{separator}***"
+    _, at, host = place.rpartition("@")
+    return scheme + separator + (at and "***@") + host + (mark and "?***")

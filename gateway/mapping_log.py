@@ -6,8 +6,7 @@ text, a key, or a webhook's path or query.
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
@@ -18,10 +17,11 @@ import structlog
 from gateway import auth, errors, metrics
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
 from gateway.upstreams.base import Call
+from mappings import receipt
+from mappings.receipt import FieldOutcome
 from mappings.turn import Turn
 
 Plan: TypeAlias = Literal["reused", "adopted", "created", "recreated", "joined"]
-Fate: TypeAlias = Literal["exact", "emulated", "approximated", "dropped"]
 
 MAX_UNKNOWN_NAMES: Final = 20
 MAX_TEXT_CHARACTERS: Final = 512
@@ -52,22 +52,6 @@ class Trace(Protocol):
     calls: Sequence[Call]
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """What became of the request's fields that had a value: names by fate, and those that V1 does not have."""
-
-    by_fate: Mapping[str, Sequence[str]]
-    unknown: Sequence[str]
-
-    def line(self) -> dict[str, Any]:
-        """Give them as the log line has them."""
-        told = sorted(name for name in self.unknown if _NAME.fullmatch(name))[:MAX_UNKNOWN_NAMES]
-        return {
-            **{fate: list(self.by_fate.get(fate, ())) for fate in metrics.FATES},
-            "unknown": {"count": len(self.unknown), "names": told},
-        }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRecord:
     """One request of a client, accepted or refused. What it did not get to is None or empty."""
@@ -80,7 +64,7 @@ class TurnRecord:
     upstream_id: str | None
     plan: Plan | None
     delay: timedelta | None
-    fields: Fields
+    fields: Sequence[FieldOutcome]
     calls: Sequence[Call]
     duration: timedelta
     refusal: errors.GatewayError | None
@@ -98,7 +82,7 @@ class TurnRecord:
             "upstream": {"dialect": self.dialect, "conversation_id": _cut(self.upstream_id)},
             "plan": self.plan,
             "history": turn and {"items": len(turn.history), "segments": turn.history_segments},
-            "fields": self.fields.line(),
+            "fields": _by_fate(self.fields),
             "window": turn
             and {
                 "min_delay": _seconds(turn.window.minimum),
@@ -125,11 +109,11 @@ class TurnRecord:
         metrics.TURNS(outcome=refusal.code if refusal else "accepted", plan=self.plan or "").inc()
 
     def _count_fields(self) -> None:
-        for fate, names in self.fields.by_fate.items():
-            for name in names:
-                metrics.FIELDS(field=name, fate=fate).inc()
-        if self.fields.unknown:
-            metrics.UNKNOWN_FIELDS.inc(len(self.fields.unknown))
+        for field in self.fields:
+            if field.known:
+                metrics.FIELDS(field=field.name, fate=field.kind).inc()
+            else:
+                metrics.UNKNOWN_FIELDS.inc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +175,10 @@ class DeliveryRecord:
 
 
 def turn_accepted(
-    trace: Trace, seconds: float, *, dialect: str | None = None, fates: Iterable[tuple[str, Fate]] = ()
+    trace: Trace, seconds: float, *, dialect: str | None = None, fields: Sequence[FieldOutcome] | None = None
 ) -> None:
-    """Record a turn that was taken after so many seconds; `fates` are of its fields that had a value."""
-    _record(trace, seconds, dialect, fates, None).emit()
+    """Record a turn that was taken after so many seconds; `fields` are found anew where they are not given."""
+    _record(trace, seconds, dialect, fields, None).emit()
 
 
 def turn_refused(
@@ -203,10 +187,10 @@ def turn_refused(
     seconds: float,
     *,
     dialect: str | None = None,
-    fates: Iterable[tuple[str, Fate]] = (),
+    fields: Sequence[FieldOutcome] | None = None,
 ) -> None:
     """Record a turn that was refused with this error after so many seconds. The error's text is the client's alone."""
-    _record(trace, seconds, dialect, fates, error).emit()
+    _record(trace, seconds, dialect, fields, error).emit()
 
 
 def attempted(
@@ -220,12 +204,11 @@ def _record(
     trace: Trace,
     seconds: float,
     dialect: str | None,
-    fates: Iterable[tuple[str, Fate]],
+    fields: Sequence[FieldOutcome] | None,
     refusal: errors.GatewayError | None,
 ) -> TurnRecord:
-    by_fate: defaultdict[str, list[str]] = defaultdict(list)
-    for name, fate in fates:
-        by_fate[fate].append(name)
+    if fields is None:
+        fields = receipt.outcomes(trace.turn) if trace.turn else ()
     return TurnRecord(
         request_id=trace.request_id,
         tenant=trace.caller.tenant if trace.caller else None,
@@ -235,11 +218,21 @@ def _record(
         upstream_id=trace.upstream_id,
         plan=trace.plan,
         delay=trace.delay,
-        fields=Fields(by_fate, tuple(trace.turn.request.model_extra or ()) if trace.turn else ()),
+        fields=fields,
         calls=trace.calls,
         duration=timedelta(seconds=seconds),
         refusal=refusal,
     )
+
+
+def _by_fate(fields: Sequence[FieldOutcome]) -> dict[str, Any]:
+    line: dict[str, Any] = {fate: [] for fate in metrics.FATES}
+    unknown = [field.name for field in fields if not field.known]
+    for field in fields:
+        if field.known:
+            line[field.kind].append(field.name)
+    told = sorted(filter(_NAME.fullmatch, unknown))[:MAX_UNKNOWN_NAMES]
+    return {**line, "unknown": {"count": len(unknown), "names": told}}
 
 
 def _known(meta: Mapping[str, object], name: str) -> str | None:

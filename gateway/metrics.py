@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -32,6 +32,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import errors
 from gateway.relay.delivery import Reason
+from mappings import fates
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Read by the metrics library when it is imported: memory or files is settled then."""
@@ -109,7 +110,7 @@ SEGMENT_OUTCOMES: Final = (
     "unreadable",
     "forged",
 )
-FATES: Final = ("exact", "emulated", "approximated", "dropped")
+FATES: Final[tuple[str, ...]] = get_args(fates.Kind)
 
 # Buckets, in seconds
 
@@ -197,7 +198,7 @@ FIELDS: Final = Family(
         ["field", "fate"],
         registry=REGISTRY,
     ),
-    field=None,
+    field=[row.name for row in fates.TABLE],
     fate=FATES,
 )
 

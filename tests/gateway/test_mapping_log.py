@@ -11,6 +11,8 @@ from gateway import auth, errors, logs, mapping_log, metrics
 from gateway.mapping_log import DeliveryRecord
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, Reason, RetryAt
 from gateway.upstreams.base import Call
+from mappings import fates
+from mappings.receipt import FieldOutcome
 from mappings.turn import DelayWindow, Turn, Utterance
 from mappings.wire.v1 import CompleteRequest
 
@@ -105,12 +107,19 @@ def count(name: str, **labels: str) -> float:
     return metrics.REGISTRY.get_sample_value(name, labels) or 0
 
 
+def outcome_of(name: str, kind: fates.Kind, *, known: bool = True) -> FieldOutcome:
+    return FieldOutcome(name, kind, "the gateway itself", "because", known)
+
+
 def test_an_accepted_turn_is_one_line(lines: Lines) -> None:
+    kinds: list[tuple[str, fates.Kind]] = [
+        ("message", "exact"),
+        ("min_delay", "emulated"),
+        ("language", "approximated"),
+        ("fast_mode", "dropped"),
+    ]
     mapping_log.turn_accepted(
-        full_trace(),
-        0.0153,
-        dialect="v3",
-        fates=[("message", "exact"), ("min_delay", "emulated"), ("language", "approximated"), ("fast_mode", "dropped")],
+        full_trace(), 0.0153, dialect="v3", fields=[outcome_of(name, kind) for name, kind in kinds]
     )
     [line] = lines()
     del line["time"]
@@ -181,7 +190,7 @@ def test_a_refusal_that_the_client_cannot_mend_is_a_warning(lines: Lines) -> Non
 
 def test_unknown_fields_are_counted_and_named_where_they_are_names(lines: Lines) -> None:
     before = count("gateway_unknown_fields_total")
-    extra = {"tone": 1, "a.b-c": 2, TEXT: 3, "": 4, "ключ": 5, "n" * 65: 6, "two\nlines": 7}
+    extra = {"tone": 1, "a.b-c": 2, TEXT: 3, "": 4, "ключ": 5, "n" * 65: 6, "two\nlines": 7, "asks_for_nothing": None}
     mapping_log.turn_accepted(full_trace(**extra), 0.01)
     assert lines()[0]["fields"]["unknown"] == {"count": 7, "names": ["a.b-c", "tone"]}
     assert count("gateway_unknown_fields_total") == before + 7
@@ -263,12 +272,22 @@ def test_turns_and_the_fates_of_accepted_fields_are_counted() -> None:
             count("gateway_turns_total", outcome="accepted", plan="created"),
             count("gateway_turns_total", outcome="unauthorized", plan=""),
             count("gateway_fields_total", field="language", fate="approximated"),
+            count("gateway_unknown_fields_total"),
         ]
 
     before = counts()
-    mapping_log.turn_accepted(full_trace(), 0.01, fates=[("language", "approximated")])
-    mapping_log.turn_refused(Trace(), errors.Unauthorized("no"), 0.01, fates=[("language", "approximated")])
-    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1]
+    fields = [outcome_of("language", "approximated"), outcome_of("tone", "dropped", known=False)]
+    mapping_log.turn_accepted(full_trace(), 0.01, fields=fields)
+    mapping_log.turn_refused(Trace(), errors.Unauthorized("no"), 0.01, fields=fields)
+    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1, 1]
+
+
+def test_fates_that_are_not_given_are_found_from_the_request(lines: Lines) -> None:
+    mapping_log.turn_accepted(full_trace(language="es", fast_mode=True), 0.01)
+    fields = lines()[0]["fields"]
+    assert {"bot_id", "user_id", "message", "messages"} <= set(fields["exact"])
+    assert "language" in fields["approximated"]
+    assert "fast_mode" in fields["dropped"]
 
 
 def described_everywhere(node: Any, path: str = "") -> Iterator[str]:

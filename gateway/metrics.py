@@ -324,8 +324,6 @@ def _forget_dead_workers(directory: Path) -> None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except OSError:  # nobody has the number, or somebody else's process
         return False
-    except PermissionError:
-        return True
     return True

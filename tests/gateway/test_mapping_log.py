@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonschema
-import mapping_log_check
 import pytest
 
 from gateway import auth, errors, logs, mapping_log, metrics
@@ -15,6 +14,7 @@ from mappings import fates
 from mappings.receipt import FieldOutcome
 from mappings.turn import DelayWindow, Turn, Utterance
 from mappings.wire.v1 import CompleteRequest
+from tests import mapping_log_check
 
 KEY = "k-very-secret"
 TEXT = "Nice weather today, is it not?"

@@ -41,7 +41,7 @@ lock: $(VENV)/dev.stamp ## choose the newest versions that pyproject.toml allows
 		--constraints deploy/requirements-build.lock --output-file deploy/requirements-dev.lock
 
 clean: ## remove .venv and what the tools leave behind
-	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find gateway mappings tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -36,11 +36,18 @@ from gateway.settings import Settings
 from mappings import completion
 
 MAX_IN_FLIGHT = 512
-MAX_IN_FLIGHT_PER_HOST = 64
+MAX_IN_FLIGHT_PER_HOST = 128
 MAX_BATCH = 128
+"""Deliveries in one round trip: the loop is the HTTP server's too, and reading so many takes it 10 ms."""
 
 SCAN_SECONDS = 0.25
 """How often a shard is looked at, whatever is known of it: other processes set due times too."""
+
+ROUND_SECONDS = 0.004
+"""The least time from one round's start to the next: under load a round so gathers what a round trip is worth.
+
+At 1,000 deliveries a second it halves the CPU of each and adds 2 ms to half of them; a lone one waits for nothing.
+"""
 
 LEASE_MARGIN = timedelta(seconds=10)
 """How much longer than an attempt's deadline a claim is held."""
@@ -136,7 +143,10 @@ class Worker:
         self._wake.set()
 
     async def _run(self) -> None:
-        while not (self._stopping and not self._attempts and not self._settlements and not self._handed_back):
+        began = self._clock() - ROUND_SECONDS
+        while not self._done:
+            await asyncio.sleep(max(began + ROUND_SECONDS - self._clock(), 0))
+            began = self._clock()
             self._wake.clear()
             try:
                 await self._settle()
@@ -151,6 +161,10 @@ class Worker:
             else:
                 self._note_the_store()
                 await self._sleep()
+
+    @property
+    def _done(self) -> bool:
+        return self._stopping and not (self._attempts or self._settlements or self._handed_back)
 
     async def _settle(self) -> None:
         """Record the outcomes of the attempts that have ended."""
@@ -171,10 +185,11 @@ class Worker:
     async def _claim(self) -> None:
         """Claim what has fallen due, no more than there are places, and begin the attempts."""
         now = self._clock()
-        shards = sorted((at, number) for number, at in self._looks.items() if at <= now)[: self._lanes.free]
+        most = min(self._lanes.free, MAX_BATCH)
+        shards = sorted((at, number) for number, at in self._looks.items() if at <= now)[:most]
         if not shards:
             return
-        limits = {number: self._lanes.free // len(shards) for _, number in shards}
+        limits = {number: most // len(shards) for _, number in shards}
         scan = (now // SCAN_SECONDS + 1) * SCAN_SECONDS  # the same moment for all, so that one round trip does
         for number in limits:  # before the claim: `look_at` may bring it forward while the claim is under way
             self._looks[number] = scan
@@ -193,12 +208,12 @@ class Worker:
             self._handed_back.append((delivery, timedelta()))
         elif delivery.takeovers >= POISON_TAKEOVERS:
             self._end(delivery, DeadLettered(Reason.POISON, "not settled"), began=self._clock())
-        elif pause := self._lanes.enter(delivery.host):
+        elif pause := self._lanes.enter(delivery.host, delivery.id):
             self._handed_back.append((delivery, pause))
         else:
             attempt = asyncio.create_task(self._attempt(delivery, leased_until))
             self._attempts.add(attempt)
-            attempt.add_done_callback(self._attempts.discard)
+            attempt.add_done_callback(self._forget)
 
     async def _attempt(self, delivery: Delivery, leased_until: float) -> None:
         """Make one attempt. What it fails by itself is left to the lease, and is poison after a few such claims."""
@@ -219,8 +234,11 @@ class Worker:
         except Exception:
             log.exception("delivery.failed", delivery_id=delivery.id)
         finally:
-            self._lanes.leave(delivery.host, self._clock() - began)
-            self._wake.set()
+            self._lanes.leave(delivery.host, delivery.id)
+
+    def _forget(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        self._wake.set()
 
     def _end(
         self,
@@ -241,6 +259,8 @@ class Worker:
 
     async def _sleep(self) -> None:
         """Sleep until a shard is to be looked at, or until there is news: an attempt's end, a nearer due time."""
+        if self._done:
+            return
         until = self._clock() + SCAN_SECONDS
         if self._lanes.free and not self._stopping:
             until = min(self._looks.values())

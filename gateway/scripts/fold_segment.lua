@@ -84,6 +84,9 @@ if #answered > 0 then
   for _, other in ipairs(answered) do
     base = math.max(base, tonumber(redis.call('HGET', turn_key(other), 'not_before')))
     redis.call('HSET', turn_key(other), 'state', 'answered', 'reply', id)
+    -- The reply has them now; the fingerprint and the delay are for an identical request that may still join.
+    redis.call('HDEL', turn_key(other), 'webhook', 'meta', 'settle', 'due', 'not_before', 'accepted_at', 'message',
+      'sent_at', 'alive_until', 'posted_at')
     redis.call('LREM', turns, 1, other)
   end
   return open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5], newest[6])

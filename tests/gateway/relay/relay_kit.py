@@ -1,14 +1,23 @@
 """What the relay's tests share: turns that await their reply, segments that come, and the store's clock."""
 
+import asyncio
+import contextlib
+import json
+import time
 import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from gateway import keys
 from gateway.open_turns import Entered, OpenTurns, Proposal
-from gateway.relay.delivery import Delivery
+from gateway.relay.delivery import Answered, Delivery, Outcome, Result
 from gateway.relay.queue import Folded, Queue
+from gateway.relay.worker import Worker
+from gateway.settings import Settings
 from gateway.store import Store
 from mappings.turn import Picture, ReplySegment
 
@@ -101,3 +110,142 @@ async def claim_one(queue: Queue, lease: timedelta = LEASE) -> Delivery:
     """Claim the one delivery that is due."""
     [delivery] = await claim(queue, lease)
     return delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One attempt as a receiver saw it."""
+
+    webhook: str
+    id: str
+    attempt: int
+    body: bytes
+
+    @property
+    def texts(self) -> list[str]:
+        """What the bot said."""
+        said: list[str] = json.loads(self.body)["completion"]
+        return said
+
+
+class Receivers:
+    """All webhooks of a test: they say 200, unless something else lies ready for their URL.
+
+    A result is given, an exception is raised, an event is waited for before the next one is looked at.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.ready: dict[str, list[Result | Exception | asyncio.Event]] = {}
+        self.arrived = asyncio.Condition()
+
+    async def post(self, delivery: Delivery, body: bytes) -> Result:
+        """Take one attempt."""
+        async with self.arrived:
+            self.sent.append(Sent(delivery.webhook, delivery.id, delivery.attempts, body))
+            self.arrived.notify_all()
+        ready = self.ready.get(delivery.webhook, [])
+        while ready:
+            match ready.pop(0):
+                case asyncio.Event() as event:
+                    await event.wait()
+                case Exception() as error:
+                    raise error
+                case result:
+                    return result
+        return Answered(200)
+
+    async def until(self, attempts: int) -> list[Sent]:
+        """Wait until so many attempts have arrived; give them all."""
+        async with asyncio.timeout(10), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.sent) >= attempts)
+        return self.sent
+
+    @property
+    def said(self) -> list[str]:
+        """All texts of all attempts."""
+        return [text for sent in self.sent for text in sent.texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One attempt as the observer was told of it."""
+
+    delivery: Delivery
+    outcome: Outcome
+    lateness: timedelta
+    duration: timedelta
+    status: int | None
+
+
+class Observations:
+    """An observer that can be waited for."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self._told = asyncio.Event()
+
+    def attempted(
+        self, delivery: Delivery, outcome: Outcome, lateness: timedelta, duration: timedelta, status: int | None
+    ) -> None:
+        """Take note of an attempt."""
+        self.seen.append(Seen(delivery, outcome, lateness, duration, status))
+        self._told.set()
+
+    async def until(self, attempts: int) -> list[Seen]:
+        """Wait until so many attempts have ended; give them all."""
+        async with asyncio.timeout(10):
+            while len(self.seen) < attempts:
+                self._told.clear()
+                await self._told.wait()
+        return self.seen
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What came of the attempts."""
+        return [seen.outcome for seen in self.seen]
+
+
+class Clock:
+    """The worker's clock: the real one, and whatever a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+class Relay:
+    """A worker with its receivers, its observer and its clock."""
+
+    def __init__(self, store: Store, receivers: Receivers | None = None, **options: Any) -> None:
+        self.store = store
+        self.queue = Queue(store)
+        self.receivers = receivers or Receivers()
+        self.observations = Observations()
+        self.clock = Clock()
+        self.settings = Settings(_env_file=None)
+        self.worker = Worker(
+            self.queue,
+            self.receivers.post,
+            self.settings,
+            observer=self.observations,
+            clock=self.clock,
+            draw=lambda: 0.5,
+            **options,
+        )
+
+    def advance(self, by: timedelta) -> None:
+        """Move the store's clock, and let the worker see it."""
+        advance(self.store, by)
+        self.worker.wake()
+
+    @contextlib.asynccontextmanager
+    async def running(self, grace: timedelta = timedelta(seconds=10)) -> AsyncIterator[None]:
+        """Run the worker; in the end all its outcomes are in the store."""
+        self.worker.start()
+        try:
+            yield
+        finally:
+            await self.worker.stop(grace)

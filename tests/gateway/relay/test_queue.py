@@ -162,6 +162,13 @@ async def test_the_reply_answers_every_turn_that_was_posted_at_the_newest_ones_w
     assert await store.redis.llen(ONE.turns) == 0
 
 
+async def test_of_an_answered_turn_the_store_keeps_what_an_identical_request_needs(store: Store, queue: Queue) -> None:
+    turn = await open_turn(store, fingerprint="same")
+    await speak(queue, "Hello!")
+    fields = await store.redis.hgetall(ONE.shard.turn(turn))
+    assert fields == {"state": "answered", "reply": turn, "fingerprint": "same", "delay": "45000"}
+
+
 async def test_a_reply_that_outruns_the_upstreams_own_answer_finds_its_turn(store: Store, queue: Queue) -> None:
     await reply(store, queue, "earlier")
     turn = await open_turn(store, posted=False)

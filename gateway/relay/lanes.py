@@ -1,6 +1,6 @@
 """How many attempts run at once: in all, and to one host, so that one that hangs does not take every place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ WEIGHT = 0.2  # of the newest attempt in the running mean
 class _Lane:
     """One host's attempts: who runs since when, their mean time, and when the next place can be had at that pace."""
 
-    running: dict[str, float] = field(default_factory=dict)
+    running: dict[Hashable, float] = field(default_factory=dict)
     mean: float = 0.0
     next_place: float = 0.0
 
@@ -38,7 +38,7 @@ class Lanes:
         """Places that are free."""
         return self._places - self._taken
 
-    def enter(self, host: str, name: str) -> timedelta | None:
+    def enter(self, host: str, name: Hashable) -> timedelta | None:
         """Take a place under a name; where the host has none left, give the pause after which to try again."""
         now = self._clock()
         lane = self._lanes.setdefault(host, _Lane())
@@ -51,7 +51,7 @@ class Lanes:
         lane.next_place = min(max(lane.next_place, now) + pace, now + LONGEST_PAUSE)
         return timedelta(seconds=max(lane.next_place - now, SHORTEST_PAUSE))
 
-    def leave(self, host: str, name: str) -> None:
+    def leave(self, host: str, name: Hashable) -> None:
         """Give the place back."""
         lane = self._lanes[host]
         took = self._clock() - lane.running.pop(name)

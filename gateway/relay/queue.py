@@ -229,9 +229,11 @@ def _read_all(claims: Sequence[Sequence[str]]) -> Iterator[Delivery]:
 def _read(claim: Sequence[str]) -> Delivery:
     flat = iter(claim[1:])
     fields = dict(zip(flat, flat, strict=True))
+    conversation = fields["conversation"]
+    bytes.fromhex(conversation)  # what its keys are derived from
     return Delivery(
         id=claim[0],
-        conversation=fields["conversation"],
+        conversation=conversation,
         webhook=fields["webhook"],
         segments=tuple(fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)),
         turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),

@@ -9,6 +9,7 @@ The time is the store's: due times, lateness and pauses are reckoned from what t
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -76,6 +77,11 @@ class Observer(Protocol):
         """Take note of it. `lateness` is from when it was due to its start; `status` is the HTTP answer's, if any."""
 
 
+def boot_clock() -> float:
+    """Give monotonic seconds that go on while the machine sleeps, where it can tell: a lease does, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+
+
 class Worker:
     """The relay of one process. `clock` is in monotonic seconds, `draw` uniform in [0, 1)."""
 
@@ -86,7 +92,7 @@ class Worker:
         settings: Settings,
         *,
         observer: Observer,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boot_clock,
         draw: Callable[[], float] = random.random,
         places: int = MAX_IN_FLIGHT,
         places_per_host: int = MAX_IN_FLIGHT_PER_HOST,
@@ -155,8 +161,10 @@ class Worker:
                     await self._claim()
             except errors.StoreUnavailable as error:
                 await self._wait_for_the_store(error)
-            except Exception:  # the loop outlives whatever one round meets
+            except Exception:  # the loop outlives whatever one round meets; what it held is left to the leases
                 log.exception("relay.round_failed")
+                self._settlements.clear()
+                self._handed_back.clear()
                 await asyncio.sleep(LONGEST_STORE_PAUSE_SECONDS)
             else:
                 self._note_the_store()
@@ -208,7 +216,7 @@ class Worker:
             self._handed_back.append((delivery, timedelta()))
         elif delivery.takeovers >= POISON_TAKEOVERS:
             self._end(delivery, DeadLettered(Reason.POISON, "not settled"), began=self._clock())
-        elif pause := self._lanes.enter(delivery.host, delivery.id):
+        elif pause := self._lanes.enter(delivery.host, (delivery.id, delivery.fence)):
             self._handed_back.append((delivery, pause))
         else:
             attempt = asyncio.create_task(self._attempt(delivery, leased_until))
@@ -234,7 +242,7 @@ class Worker:
         except Exception:
             log.exception("delivery.failed", delivery_id=delivery.id)
         finally:
-            self._lanes.leave(delivery.host, delivery.id)
+            self._lanes.leave(delivery.host, (delivery.id, delivery.fence))
 
     def _forget(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)

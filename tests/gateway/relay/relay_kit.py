@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from gateway import keys
 from gateway.open_turns import Entered, OpenTurns, Proposal
 from gateway.relay.delivery import Answered, Delivery, Outcome, Result
 from gateway.relay.queue import Folded, Queue
-from gateway.relay.worker import Worker
+from gateway.relay.worker import Worker, boot_clock
 from gateway.settings import Settings
 from gateway.store import Store
 from mappings.turn import Picture, ReplySegment
@@ -213,7 +212,7 @@ class Clock:
         self.ahead = 0.0
 
     def __call__(self) -> float:
-        return time.monotonic() + self.ahead
+        return boot_clock() + self.ahead
 
 
 class Relay:

@@ -383,10 +383,16 @@ async def test_a_reply_behind_another_keeps_a_later_moment_of_its_own(store: Sto
     assert await claim(queue) == []
 
 
-async def test_a_reply_that_cannot_be_read_is_left_to_its_lease(store: Store, queue: Queue) -> None:
+@pytest.mark.parametrize(("field", "value"), [("webhook", None), ("conversation", "none"), ("due", "soon")])
+async def test_a_reply_that_cannot_be_read_is_left_to_its_lease(
+    store: Store, queue: Queue, field: str, value: str | None
+) -> None:
     await reply(store, queue, "fine", conversation(0))
     broken = await reply(store, queue, "broken", conversation(keys.SHARDS))
-    await store.redis.hdel(conversation(0).shard.reply(broken), "webhook")
+    if value is None:
+        await store.redis.hdel(conversation(0).shard.reply(broken), field)
+    else:
+        await store.redis.hset(conversation(0).shard.reply(broken), field, value)
     with capture_logs() as lines:
         assert texts(await claim_one(queue)) == ["fine"]
     assert [(line["event"], line["reply_id"]) for line in lines] == [("reply.unreadable", broken)]

@@ -247,21 +247,43 @@ async def test_an_observer_that_fails_changes_nothing(relay: Relay, monkeypatch:
     assert await relay.queue.count() == NOTHING_LEFT
 
 
-async def test_a_round_that_fails_is_not_the_last(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim_of_the_queue = relay.queue.claim
+@pytest.mark.parametrize("step", ["settle", "claim"])
+async def test_a_round_that_fails_is_not_the_last(relay: Relay, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    does = getattr(relay.queue, step)
     failures = [RuntimeError("a defect")]
 
-    async def fail_once(limits: Any, lease: timedelta) -> dict[int, Claimed]:
-        if failures:
+    async def fail_once(*arguments: Any) -> Any:
+        if failures and arguments[0]:
             raise failures.pop()
-        return await claim_of_the_queue(limits, lease)
+        return await does(*arguments)
 
-    monkeypatch.setattr(relay.queue, "claim", fail_once)
+    monkeypatch.setattr(relay.queue, step, fail_once)
+    await replies(relay, "a")
+    with capture_logs() as lines:
+        async with relay.running():
+            await relay.observations.until(1)
+            await replies(relay, "b", first=1)
+            await relay.observations.until(2)
+    assert [line["event"] for line in lines] == ["relay.round_failed"]
+    assert relay.receivers.said == ["a", "b"]
+
+
+async def test_a_process_that_takes_its_own_delivery_over_again_keeps_its_places_straight(store: Store) -> None:
+    relay = Relay(store, places=2)
+    thaw = asyncio.Event()
+    relay.receivers.ready["https://a.example/"] = [thaw, Answered(500)]
     await replies(relay, "a")
     with capture_logs() as lines:
         async with relay.running():
             await relay.receivers.until(1)
-    assert [line["event"] for line in lines] == ["relay.round_failed"]
+            relay.advance(LEASE)
+            await relay.observations.until(1)
+            thaw.set()
+            await relay.observations.until(2)
+            await replies(relay, "b", "c", "d", first=1)
+            await relay.receivers.until(5)
+    assert [line["event"] for line in lines] == ["delivery.lease_lost"]
+    assert relay.worker._lanes.free == 2
 
 
 # One host that hangs

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NoReturn
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mappings import alignment, reconcile
@@ -169,6 +169,7 @@ def test_a_digest_is_blind_to_white_space_and_unicode_form_only() -> None:
     assert reconcile.digest(user("is it")) != reconcile.digest(user("it is"))
 
 
+@example(text="\ud800", from_bot=False)
 @given(st.text(st.characters()), st.booleans())
 def test_a_digest_has_four_characters_and_shows_its_speaker(text: str, from_bot: bool) -> None:
     name = reconcile.digest(Message(from_bot, text))
@@ -300,8 +301,9 @@ def test_nor_does_it_excuse_what_came_later(client: str, upstream: str, expected
 
 
 def test_repeated_replies_are_matched_whichever_of_them_were_delivered() -> None:
-    assert verdict("u1 u2 bno bok bok", "bok bok u2 bok", whole=False, unanswered=1) == Verdict.IN_SYNC
+    assert verdict("u1 u2 bno bok bok", "bok bok u2 bok", whole=False) == Verdict.IN_SYNC
     assert verdict("u1 b2 b1", "u1 b1 b2") == Verdict.IN_SYNC
+    assert verdict("u1 b9 bok", "u1 bok bok") == Verdict.FORKED
     assert verdict("u1 b2 b2 b1", "u1 b0 b1 b2", whole=False) == Verdict.AHEAD  # one of them is not ours
 
 
@@ -309,6 +311,7 @@ def test_a_repeated_reply_does_not_speak_against_a_lag() -> None:
     assert verdict("bok bno", "u1 bok bok", whole=False, unanswered=1) == Verdict.IN_SYNC
     assert verdict("u1 b1 b2 b3", "b1 b2", whole=False) == Verdict.AHEAD
     assert verdict("u1 b1 b2 u3", "b1 b2", whole=False) == Verdict.AHEAD
+    assert verdict("u1 u9", "b1 b2 b3 u1", whole=False, unanswered=1) == Verdict.AHEAD
     assert verdict("u1 u3 b1 b2", "b1 b2", whole=False) == Verdict.IN_SYNC  # u3 may be older than the tail
 
 
@@ -603,3 +606,15 @@ def test_only_the_end_of_a_long_history_is_read(end: str) -> None:
     sent = ((Untouchable(from_bot=True, segments=()),) * 10_000) + filler + history(chat(end))
     known = Known(reconcile.tail(chat("u1 b1")), 1_000)
     assert reconcile.decide(sent, known).plan is not None
+
+
+def test_nothing_is_sought_among_many_empty_utterances() -> None:
+    sent = (Untouchable(from_bot=True, segments=()),) * 10 + (Utterance(from_bot=True, segments=()),) * 1_000
+    assert reconcile.decide(sent, Known(reconcile.tail(chat("u1 b1")), 1_000)).verdict == Verdict.WINDOW
+    assert reconcile.decide(sent, Known((), 1_000)).verdict == Verdict.WINDOW
+
+
+def test_an_utterance_of_many_segments_is_read_from_its_end_only() -> None:
+    flood = Utterance(from_bot=True, segments=tuple(f"b{number}" for number in range(reconcile.COUNTED)))
+    known = Known(reconcile.tail(chat("u1")), 400)
+    assert reconcile.decide((*history(chat("u1")), flood), known) == reconcile.decide((flood,), known)

@@ -24,13 +24,6 @@ BODY_TIMEOUT_SECONDS = 30
 RETRY_AFTER_DRAIN_SECONDS = 2
 
 
-class RequestTimeout(errors.ClientError):
-    """The body did not come in time."""
-
-    status = 408
-    code = "request_timeout"
-
-
 class Api:
     """The endpoints over the flows. `draining` is set from the SIGTERM on."""
 
@@ -146,5 +139,5 @@ async def read_body(request: Request, limit: int) -> bytes:
                     raise errors.PayloadTooLarge(f"the body has more than the {limit} bytes that are taken")
                 chunks.append(chunk)
     except TimeoutError:
-        raise RequestTimeout(f"the body did not come within {BODY_TIMEOUT_SECONDS} seconds") from None
+        raise errors.RequestTimeout(f"the body did not come within {BODY_TIMEOUT_SECONDS} seconds") from None
     return b"".join(chunks)

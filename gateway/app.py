@@ -19,10 +19,11 @@ from gateway.callbacks import Callbacks
 from gateway.directory import Directory
 from gateway.open_turns import OpenTurns
 from gateway.relay.queue import Queue
+from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
 from gateway.settings import PREFIX, ConfigurationError, Settings
 from gateway.store import Store
-from gateway.turns import LEASE_MARGIN, Turns
+from gateway.turns import CALLS_PER_TURN, LEASE_MARGIN, Turns
 from gateway.upstreams.base import Upstream
 from gateway.upstreams.v3 import V3
 
@@ -89,26 +90,31 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         upstream = V3(settings.v3_url, upstream_client)
         tokens = auth.Tokens(secrets)
-        worker = Worker(Queue(opened), webhook_client, settings, observer=mapping_log)
-        queue = Queue(opened)
+        settle = timedelta(seconds=settings.settle_seconds)
+        queue = Queue(opened, settle=settle)
+        worker = Worker(queue, Receiver(webhook_client).post, settings, observer=mapping_log)
         api = Api(
             authenticator=auth.Authenticator(secrets, key_map),
             turns=Turns(
                 upstream=upstream,
-                open_turns=OpenTurns(opened, lease=2 * call_timeout + LEASE_MARGIN),
+                open_turns=OpenTurns(opened, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
                 directory=Directory(opened),
                 queue=queue,
                 tokens=tokens,
                 callback_base_url=settings.callback_base_url,
                 call_timeout=call_timeout,
-                settle=timedelta(seconds=settings.settle_seconds),
+                settle=settle,
             ),
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=queue),
             store=opened,
             webhook_allow=networks,
             max_body_bytes=settings.max_body_bytes,
         )
-        yield Gateway(api, worker, opened, upstream)
+        worker.start()
+        try:
+            yield Gateway(api, worker, opened, upstream)
+        finally:
+            await worker.stop(timedelta(seconds=settings.grace_seconds))
 
 
 def create_app(settings: Settings, *, configure_logs: Callable[[], None] | None = None) -> ASGIApp:

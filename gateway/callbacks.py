@@ -3,16 +3,13 @@
 import uuid
 from typing import Literal, TypeAlias
 
-import structlog
-
 from gateway import auth, errors, keys, metrics
 from gateway.relay.queue import Queue
 from gateway.upstreams import base
 from mappings.errors import MalformedAnswer
 
 Taken: TypeAlias = Literal["opened", "folded", "duplicate", "orphan", "ignored"]
-
-log = structlog.get_logger(__name__)
+"""What became of a callback that was taken."""
 
 
 class Callbacks:
@@ -27,18 +24,26 @@ class Callbacks:
         """Take one callback. A forged one changes nothing and learns nothing: `NotFound`, whatever is wrong with it."""
         digest = self._tokens.verify(token)
         if digest is None:
-            raise errors.NotFound("no such callback")
+            raise self._refused("forged", errors.NotFound("no such callback"))
         try:
             received = self._upstream.decode_callback(body, fallback_id=str(uuid.uuid4()))
         except MalformedAnswer as error:
-            raise errors.OutOfRange(str(error)) from error
+            raise self._refused("unreadable", errors.OutOfRange(str(error))) from error
         if received.segment is None:  # "messages received in this conversation" allows for the user's own
-            return "ignored"
+            return self._taken("ignored")
         folded = await self._queue.fold(keys.ConversationKeys(digest), received.conversation_id, received.segment)
-        metrics.SEGMENTS.labels(folded.outcome).inc()
-        log.debug(
-            "segment.received", outcome=folded.outcome, reply_id=folded.reply_id, message_id=received.segment.message_id
-        )
-        if folded.outcome == "foreign":
-            raise errors.NotFound("no such callback")
-        return folded.outcome
+        match folded.outcome:
+            case "foreign":
+                raise self._refused("foreign", errors.NotFound("no such callback"))
+            case "full":
+                raise self._refused("full", errors.TooManyTurns("too many callbacks of an unknown conversation"))
+            case taken:
+                return self._taken(taken)
+
+    def _taken(self, outcome: Taken) -> Taken:
+        metrics.SEGMENTS(outcome=outcome).inc()
+        return outcome
+
+    def _refused(self, outcome: str, error: errors.GatewayError) -> errors.GatewayError:
+        metrics.SEGMENTS(outcome=outcome).inc()
+        return error

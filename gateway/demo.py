@@ -173,7 +173,7 @@ async def tell(log: MappingLog, gateway_url: str, sandbox_url: str, *, live: boo
             for callback in entries:
                 taken = callback["n"]
                 story.callbacks.append(callback)
-                text = callback["body"]["message"]["text"]
+                text = callback["json"]["message"]["text"]
                 happened("V3 → gateway", f"callback {len(story.callbacks)}: {text!r}", callback["at"])
         for delivery in await inbox:
             story.delivery = delivery
@@ -231,7 +231,10 @@ def _describe_call_body(call: dict[str, Any]) -> tuple[str, ...]:
             return (f"adds the user's new message {message['text']!r}",)
         case {"webhook": webhook}:
             return (f"callbacks to {webhook}",)
-    return ("looks for a conversation of this bot and user",) if call["method"] == "GET" else ()
+        case _ if call["method"] == "GET":
+            return ("looks for a conversation of this bot and user",)
+        case _:
+            return ()
 
 
 def _webhook_of(delivery: dict[str, Any]) -> str:
@@ -256,7 +259,8 @@ def _conclusion(story: Story) -> str:
     low, high = story.request["min_delay"], story.request["max_delay"]
     if story.delivery is None:
         return click.style(f"\nNo reply came within {PATIENCE_SECONDS} s.", fg="red")
-    told = f"\nThe reply came {story.delivered_after_seconds:.2f} s after the request; its window was {low:g} to {high:g} s."
+    came = f"{story.delivered_after_seconds:.2f} s after the request"
+    told = f"\nThe reply came {came}; its window was {low:g} to {high:g} s."
     return click.style(told, fg="green" if story.arrived_in_window else "red")
 
 

@@ -24,12 +24,12 @@ class Edge:
     """The outermost ASGI layer: gives each request an id, counts it, and answers what nothing below has answered."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; lifespan and other scopes pass through."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         begin = time.perf_counter()
         request_id = _request_id(scope)
@@ -46,7 +46,7 @@ class Edge:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         metrics.SERVER_ACTIVE_REQUESTS.inc()
         try:
-            await self._app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = status or 499  # the client hung up: there is nobody to answer
         except Exception as error:
@@ -81,7 +81,8 @@ def refuse(request: Request, error: Exception) -> Response:
         case HTTPException():
             kinds = {413: errors.PayloadTooLarge, 415: errors.UnsupportedMediaType}
             return _refuse(kinds.get(error.status_code, errors.ClientError)(error.detail), request_id)
-    raise error
+        case _:
+            raise error
 
 
 HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {

@@ -43,6 +43,13 @@ class MethodNotAllowed(ClientError):
     code = "method_not_allowed"
 
 
+class RequestTimeout(ClientError):
+    """The body did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class PayloadTooLarge(ClientError):
     """The body is over `MAX_BODY_BYTES`."""
 

@@ -94,7 +94,7 @@ class ConversationKeys:
 
     @property
     def orphans(self) -> str:
-        """List, TTL `TURN_TTL_SECONDS`, owner callbacks: segments that have no known conversation or webhook yet."""
+        """Hash, TTL `TURN_TTL_SECONDS`, owner callbacks: message id → a segment without a conversation yet."""
         return f"{self.shard.prefix}orphans:{self.digest}"
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from gateway import errors, keys
-from gateway.store import Store
+from gateway.store import Answer, Store
 
 MAX_OPEN_TURNS = 32
 """Turns of one conversation that may await their reply; beyond it clients get 429 and other conversations nothing."""
@@ -85,7 +85,8 @@ class OpenTurns:
         pause = FIRST_POLL_SECONDS
         while True:
             answer = await self._open(conversation, proposal)
-            match answer[0]:
+            status: Literal["full", "joined", "enter", "wait"] = answer[0]
+            match status:
                 case "full":
                     raise errors.TooManyTurns(
                         f"{MAX_OPEN_TURNS} messages of this conversation await their reply", retry_after_seconds=5
@@ -100,6 +101,8 @@ class OpenTurns:
                         unsettled=[Unsettled(one[0], one[1], int(one[2])) for one in answer[3]],
                         directory=dict(zip(fields, fields, strict=True)),
                     )
+                case "wait":
+                    pass
             if loop.time() > deadline:
                 await self._withdraw(conversation, proposal, answer[1])
                 raise errors.TooManyTurns(
@@ -157,8 +160,8 @@ class OpenTurns:
         )
         return state
 
-    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> list[str]:
-        answer: list[str] = await self._store.run(
+    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> Answer:
+        answer: Answer = await self._store.run(
             "open_turn",
             [conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints],
             conversation.shard.prefix,

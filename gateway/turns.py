@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
@@ -22,12 +22,16 @@ from gateway.directory import Directory
 from gateway.open_turns import Entered, Joined, OpenTurns, Proposal, Unsettled
 from gateway.relay.queue import Queue
 from gateway.upstreams import base
-from mappings import reconcile
+from mappings import completion, reconcile
 from mappings.turn import Message, Turn, flatten
 
 Plan: TypeAlias = Literal["reused", "adopted", "created", "recreated", "joined"]
 
+CALLS_PER_TURN = 2
+"""The upstream calls of one turn together have as many call timeouts; rarely more than one of them is slow."""
+
 LEASE_MARGIN = timedelta(seconds=5)
+"""By how much a turn's place outlasts its calls, so that nobody takes over while one is under way."""
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ class Turns:
         self,
         *,
         upstream: base.Upstream,
-        open_turns: Callable[[timedelta], OpenTurns],
+        open_turns: OpenTurns,
         directory: Directory,
         queue: Queue,
         tokens: auth.Tokens,
@@ -88,8 +92,8 @@ class Turns:
         self._tokens = tokens
         self._callback_base_url = callback_base_url
         self._settle = settle
-        self._budget = 2 * call_timeout
-        self._open_turns = open_turns(self._budget + LEASE_MARGIN)
+        self._budget = CALLS_PER_TURN * call_timeout
+        self._open_turns = open_turns
 
     async def accept(self, incoming: Incoming, trace: TurnTrace) -> str:
         """Take the turn and give its id; what goes wrong is raised as one of `errors`, with nothing half done."""
@@ -149,22 +153,22 @@ class Turns:
         try:
             async with asyncio.timeout(self._budget.total_seconds()):
                 upstream_id, tail = await self._post(place, entered)
-        except (base.OutcomeUnknown, TimeoutError, asyncio.CancelledError) as error:
+        except asyncio.CancelledError:
+            await self._abandon(place, turn_id, settled=False)
+            raise
+        except (base.OutcomeUnknown, TimeoutError) as error:
             # The message may be upstream: the turn stays, and the client's retry joins it once it is settled.
             if await self._abandon(place, turn_id, settled=False) == "answered":
                 return turn_id
-            match error:
-                case base.OutcomeUnknown():
-                    raise error.outcome from error
-                case TimeoutError():
-                    raise errors.UpstreamTimeout("the upstream did not take the message in time") from error
-            raise
+            if isinstance(error, base.OutcomeUnknown):
+                raise error.outcome from error
+            raise errors.UpstreamTimeout("the upstream did not take the message in time") from error
         except Exception:
             if await self._abandon(place, turn_id, settled=True) == "answered":
                 return turn_id
             raise
         state = await self._open_turns.record_post(
-            place.conversation, place.proposal, turn_id, upstream_id, {"tail": " ".join(tail)}
+            place.conversation, place.proposal, turn_id, upstream_id, {"tail": "".join(tail)}
         )
         if state == "lost":
             raise errors.UpstreamTimeout("the upstream took too long to take the message; send it again")
@@ -183,10 +187,11 @@ class Turns:
         incoming, trace = place.incoming, place.trace
         message = Message(from_bot=False, text=incoming.text)
         upstream_id = entered.directory.get("id")
-        known = tuple(entered.directory.get("tail", "").split())
-        trace.plan = "reused" if upstream_id else None
+        known: Sequence[str] = reconcile.Known.read(entered.directory.get("tail", ""), None).tail
         if upstream_id is None:
             upstream_id, known = await self._find_or_create(place)
+        else:
+            trace.plan = "reused"
         trace.upstream_id = upstream_id
         try:
             if not await self._settle_dead(place, entered, upstream_id, known):
@@ -221,9 +226,11 @@ class Turns:
         return created, known
 
     async def _record(self, place: Place, upstream_id: str, known: Sequence[str]) -> None:
-        orphans = await self._directory.record(place.conversation, place.proposal.caller, upstream_id, " ".join(known))
+        orphans = await self._directory.record(place.conversation, place.proposal.caller, upstream_id, "".join(known))
         for orphan in orphans:  # replies to earlier turns, from before the directory was lost
-            await self._queue.fold(place.conversation, upstream_id, orphan.message_id, orphan.segment, late=True)
+            await self._queue.fold(
+                place.conversation, upstream_id, completion.decode_segment(orphan.segment), late=True
+            )
 
     async def _settle_dead(self, place: Place, entered: Entered, upstream_id: str, known: Sequence[str]) -> bool:
         """Settle turns whose sender died while posting; tell whether this turn is one of them and already upstream."""

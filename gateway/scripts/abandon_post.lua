@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Give up posting: forget the turn (the message surely is not upstream), or leave it unsettled for the client's retry.
 --
 -- KEYS  1 turns  2 lock  3 fingerprints  4 turn

@@ -1,3 +1,4 @@
+#!lua
 -- Open a turn, join the identical one that is still open, or go on waiting for a place: idempotent, polled by waiters.
 -- The lock makes the turns of one conversation speak to the upstream one at a time, in the order of their acceptance.
 --
@@ -55,7 +56,7 @@ end
 local unsettled = {}
 for _, other in ipairs(redis.call('LRANGE', turns, 0, -1)) do
   local seen = redis.call('HMGET', turn_key(other), 'state', 'alive_until', 'message', 'sent_at')
-  if seen[1] == 'posting' and not holder then unsettled[#unsettled + 1] = {other, seen[3], seen[4]} end
+  if seen[1] == 'posting' then unsettled[#unsettled + 1] = {other, seen[3], seen[4]} end
   if other == id then
     break
   elseif not seen[1] or (seen[1] == 'queued' and now > tonumber(seen[2] or 0)) then

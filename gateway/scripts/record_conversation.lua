@@ -3,7 +3,7 @@
 -- KEYS  1 directory  2 lock  3 orphans
 -- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s  5 tail
 -- Returns {'stale'} when the lease has passed to another, else {'recorded', orphans...}: the callbacks that came for
--- this conversation while it was unknown, each as {message id, segment}, as they arrived; they are handed over and gone.
+-- this conversation while it was unknown, each as {message id, segment}, as they arrived; they stay until they are folded.
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return {'stale'} end
 redis.call('HSET', KEYS[1], 'id', ARGV[3], 'tail', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
@@ -14,7 +14,6 @@ for index, value in ipairs(redis.call('HGETALL', KEYS[3])) do
     if orphan[1] == ARGV[3] then waiting[#waiting + 1] = orphan end
   end
 end
-redis.call('DEL', KEYS[3])
 table.sort(waiting, function(one, other) return one[4] < other[4] end)
 local answer = {'recorded'}
 for _, orphan in ipairs(waiting) do answer[#answer + 1] = {orphan[2], orphan[3]} end

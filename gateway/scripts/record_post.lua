@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Record that the upstream has taken the message, and let the conversation's next turn speak.
 --
 -- KEYS  1 directory  2 turns  3 lock  4 turn

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Settle a turn whose sender died: the transcript says whether its message is upstream.
 --
 -- KEYS  1 turns  2 lock  3 fingerprints  4 turn

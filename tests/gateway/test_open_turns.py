@@ -177,7 +177,11 @@ async def test_a_full_conversation_refuses_and_others_do_not(open_turns: OpenTur
 
 async def test_opening_and_recording_may_be_sent_again(open_turns: OpenTurns, store: Store) -> None:
     one = proposal()
-    assert await enter(open_turns, one) == await enter(open_turns, one)
+    first, again = await enter(open_turns, one), await enter(open_turns, one)
+    assert isinstance(first, Entered)
+    assert isinstance(again, Entered)
+    assert first.turn_id == again.turn_id
+    assert [dead.turn_id for dead in again.unsettled] == [one.turn_id]  # it looks before it posts
     assert await store.redis.llen(CONVERSATION.turns) == 1
     assert [await record(open_turns, one), await record(open_turns, one)] == ["posted", "posted"]
 

@@ -44,9 +44,7 @@ def test_a_whole_webhook_is_read_field_by_field() -> None:
 
 
 def test_a_webhook_needs_only_its_conversation_and_its_message() -> None:
-    callback = v3.MessageCreated.model_validate(
-        {"conversation_id": "c1", "message": {"text": "Hi", "from_bot": True}}
-    )
+    callback = v3.MessageCreated.model_validate({"conversation_id": "c1", "message": {"text": "Hi", "from_bot": True}})
     assert callback.message.text == "Hi"
     assert callback.event is None
     assert callback.conversation_messages_count is None
@@ -95,9 +93,7 @@ def test_unknown_fields_are_kept() -> None:
 
 def test_a_request_carries_only_the_fields_that_were_set() -> None:
     message = v3.Message(text="Hola 👋", from_bot=False, sent_at=1640995200)
-    request = v3.CreateConversation(
-        bot_id="b1", user_id="u1", create_user_if_not_exists=True, with_messages=[message]
-    )
+    request = v3.CreateConversation(bot_id="b1", user_id="u1", create_user_if_not_exists=True, with_messages=[message])
     assert json.loads(request.body()) == {
         "bot_id": "b1",
         "user_id": "u1",

@@ -11,7 +11,6 @@ from types import FrameType
 
 import structlog
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from gateway import auth, destinations, edge, embedded, http, logs, mapping_log, store
 from gateway.api import Api
@@ -117,7 +116,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             await worker.stop(timedelta(seconds=settings.grace_seconds))
 
 
-def create_app(settings: Settings, *, configure_logs: Callable[[], None] | None = None) -> ASGIApp:
+def create_app(settings: Settings, *, configure_logs: Callable[[], None] | None = None) -> edge.Edge:
     """Give the ASGI application; everything it needs is opened by its lifespan.
 
     `configure_logs` replaces the configuration of logging by the settings.

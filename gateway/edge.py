@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Callable
 
 import structlog
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway import errors, metrics
 from mappings import v1
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 class Edge:
     """The outermost ASGI layer: gives each request an id, counts it, and answers what nothing below has answered."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Starlette) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

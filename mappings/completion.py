@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mappings.turn import Completion, Picture, ReplySegment
+from mappings.turn import Completion, Moderation, Picture, ReplySegment
 from mappings.wire import v1
 
 PICTURE_TYPE = "image"
@@ -19,6 +19,8 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
     sent_at: int | float | None = None
     picture_url: str | None = None
     content_id: str | None = None
+    tone: str | None = None
+    moderation: tuple[str | None, str | None, str | None] | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Stored)
@@ -27,14 +29,25 @@ _DECODER = msgspec.json.Decoder(_Stored)
 def encode_segment(segment: ReplySegment) -> str:
     """Give the stored form of a segment: compact JSON, the same for the same segment."""
     url, content_id = (segment.picture.url, segment.picture.content_id) if segment.picture else (None, None)
-    return msgspec.json.encode(_Stored(segment.message_id, segment.text, segment.sent_at, url, content_id)).decode()
+    flag = segment.moderation
+    stored = _Stored(
+        segment.message_id,
+        segment.text,
+        segment.sent_at,
+        url,
+        content_id,
+        segment.tone,
+        (flag.category, flag.reasoning, flag.severity) if flag else None,
+    )
+    return msgspec.json.encode(stored).decode()
 
 
 def decode_segment(stored: str) -> ReplySegment:
     """Read the stored form of a segment; raises `msgspec.DecodeError` (a ValueError) when it is none."""
     raw = _DECODER.decode(stored)
     picture = None if raw.picture_url is None else Picture(raw.picture_url, raw.content_id)
-    return ReplySegment(raw.message_id, raw.text, raw.sent_at, picture)
+    flag = None if raw.moderation is None else Moderation(*raw.moderation)
+    return ReplySegment(raw.message_id, raw.text, raw.sent_at, picture, raw.tone, flag)
 
 
 def order(arrived: Sequence[ReplySegment]) -> list[ReplySegment]:
@@ -61,7 +74,14 @@ def complete(reply_id: str, arrived: Sequence[ReplySegment]) -> Completion:
     if len(pictures) > 1:
         raise ValueError("one completion holds one picture")
     texts = tuple(segment.text for segment in ordered if segment.text or not segment.picture)
-    return Completion(reply_id, texts, pictures[0] if pictures else None)
+    return Completion(
+        reply_id,
+        texts,
+        pictures[0] if pictures else None,
+        tone=next((segment.tone for segment in reversed(ordered) if segment.tone), None),
+        moderation=next((segment.moderation for segment in ordered if segment.moderation), None),
+        sent_at=max((segment.sent_at for segment in ordered if segment.sent_at is not None), default=None),
+    )
 
 
 def encode_callback(completion: Completion) -> bytes:

@@ -79,6 +79,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Moderation:
+    """What the upstream's safety controls say of a message that they flagged."""
+
+    category: str | None
+    reasoning: str | None
+    severity: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplySegment:
     """One atomic message of the bot: a piece of a reply, named by the upstream's message id.
 
@@ -90,18 +99,24 @@ class ReplySegment:
     text: str
     sent_at: float | None = None
     picture: Picture | None = None
+    tone: str | None = None
+    moderation: Moderation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A whole reply in the form that V1 clients know: texts in their order and at most one picture.
 
-    `id` names the reply: all attempts to deliver it carry the same.
+    `id` names the reply: all attempts to deliver it carry the same. `tone` is the last one told, `moderation` the first
+    flag raised, `sent_at` (Unix seconds) the latest moment told.
     """
 
     id: str
     texts: tuple[str, ...]
     picture: Picture | None = None
+    tone: str | None = None
+    moderation: Moderation | None = None
+    sent_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """V1, the stateless API: its requests as turns, and what its clients get back."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from pydantic import ValidationError
 
+from mappings.completion import PICTURE_TYPE
 from mappings.errors import MalformedRequest, ValueOutOfRange
-from mappings.turn import DelayWindow, Turn, Utterance
+from mappings.turn import Completion, DelayWindow, Turn, Utterance
 from mappings.wire import v1 as wire
 
 MAX_DELAY = timedelta(days=7)
@@ -58,6 +59,27 @@ def decode_request(body: bytes) -> Turn:
 def encode_accepted(turn: Turn, message_id: str) -> bytes:
     """Answer a request whose reply will come to its webhook."""
     return msgspec.json.encode(wire.Accepted("accepted", turn.client_conversation_id, turn.bot_id, message_id))
+
+
+def encode_completion(turn: Turn, completion: Completion, *, delay: timedelta, now: datetime) -> bytes:
+    """Answer a request without a webhook: the reply itself, with the delay that its client applies."""
+    picture, flag = completion.picture, completion.moderation
+    seconds = round(delay.total_seconds(), 3)
+    return msgspec.json.encode(
+        wire.Completed(
+            response="\n".join(completion.texts),
+            conversation_id=turn.client_conversation_id,
+            bot_id=turn.bot_id,
+            message_id=completion.id,
+            delay=int(seconds) if seconds.is_integer() else seconds,
+            tone=completion.tone,
+            moderation=wire.Moderation(flag.category, flag.reasoning, flag.severity) if flag else None,
+            timestamp=int(now.timestamp() if completion.sent_at is None else completion.sent_at),
+            completion=list(completion.texts),
+            media=wire.Media(picture.url, PICTURE_TYPE) if picture else None,
+            media_id=picture.content_id if picture else None,
+        )
+    )
 
 
 def encode_error(code: str, message: str, request_id: str) -> bytes:

@@ -1,7 +1,7 @@
 """V3, the stateful API: what a turn asks of it, and what its answers and callbacks say."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from mappings.context import Context
 from mappings.errors import MalformedAnswer
-from mappings.turn import Message, Picture, Received, ReplySegment, Turn, flatten
+from mappings.turn import Message, Moderation, Picture, Received, ReplySegment, Turn, flatten
 from mappings.wire import v3 as wire
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -44,6 +44,18 @@ def encode_message(text: str, *, now: datetime, picture: Picture | None = None) 
     media = _attached_media(picture) if picture else None
     message = wire.Message(text=text, from_bot=False, sent_at=int(now.timestamp()), **_said(attached_media=media))
     return wire.PostMessage(message=message).body()
+
+
+def encode_bot_message(message: Message, *, now: datetime) -> bytes:
+    """Add a message of the bot's, which makes nobody answer."""
+    return wire.PostMessage(
+        message=wire.Message(text=message.text, from_bot=True, sent_at=int(now.timestamp()), **_said(id=message.id))
+    ).body()
+
+
+def encode_generate() -> bytes:
+    """Ask for one candidate of what the bot would say now; it is not added to the conversation."""
+    return wire.GenerateResponse(batch_size=1).body()
 
 
 def encode_context(context: Context) -> bytes:
@@ -90,6 +102,12 @@ def decode_transcript(body: bytes) -> Sequence[Message]:
     return [Message(message.from_bot, message.text, message.id) for message in detail.messages]
 
 
+def decode_generated(body: bytes, *, ids: Callable[[], str]) -> list[ReplySegment]:
+    """Read the first candidate of what the bot would say, empty when there is none; unnamed messages get ids."""
+    candidates = _decode(wire.GeneratedResponses, body).candidates
+    return [_segment(message, message.id or ids()) for message in candidates[0].messages] if candidates else []
+
+
 def decode_callback(body: bytes, *, fallback_id: str) -> Received:
     """Read one callback; only `conversation_id` and `message` are always there.
 
@@ -100,15 +118,18 @@ def decode_callback(body: bytes, *, fallback_id: str) -> Received:
     message = callback.message
     if message.from_bot is False:
         return Received(callback.conversation_id, None)
-    media = message.attached_media
-    return Received(
-        callback.conversation_id,
-        ReplySegment(
-            message_id=message.id or _derived_id(callback) or fallback_id,
-            text=message.text,
-            sent_at=message.sent_at,
-            picture=Picture(media.url, media.content_id) if media else None,
-        ),
+    return Received(callback.conversation_id, _segment(message, message.id or _derived_id(callback) or fallback_id))
+
+
+def _segment(message: wire.Message, message_id: str) -> ReplySegment:
+    media, flag = message.attached_media, message.moderation
+    return ReplySegment(
+        message_id=message_id,
+        text=message.text,
+        sent_at=message.sent_at,
+        picture=Picture(media.url, media.content_id) if media else None,
+        tone=message.message_tone,
+        moderation=Moderation(flag.category, flag.reasoning, flag.severity) if flag else None,
     )
 
 

@@ -86,6 +86,35 @@ class Media(msgspec.Struct, frozen=True):
     type: str
 
 
+class Moderation(msgspec.Struct, frozen=True):
+    """What the safety controls say of a reply. Source: V3's public API description, V1 passed it through."""
+
+    category: str | None
+    reasoning: str | None
+    severity: str | None
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """The answer to a request without a webhook: the reply itself. Source: public API description.
+
+    `delay` (seconds) is for the client to wait before it shows the reply, `timestamp` in Unix seconds. Our choice:
+    several segments are joined by newlines in `response` and given one by one in `completion`; the picture is named
+    as in the webhook.
+    """
+
+    response: str
+    conversation_id: str | None
+    bot_id: str
+    message_id: str
+    delay: float
+    tone: str | None
+    moderation: Moderation | None
+    timestamp: int
+    completion: list[str]
+    media: Media | None
+    media_id: str | None
+
+
 class Callback(msgspec.Struct, frozen=True):
     """What is posted to the client's webhook, once per reply. Source: public API description."""
 

@@ -1,21 +1,23 @@
-"""Replies that were given up: kept for a while, listed newest first, sent again when an operator says so.
+"""Replies that were given up: kept for a while, found and counted, sent again when an operator says so.
 
 What is told of one names its people and its receiver's host, never the webhook's path or query, nor any text.
 """
 
-import functools
-from collections.abc import Iterable, Mapping
+import contextlib
+import heapq
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway import keys
+from gateway import keys, metrics
 from gateway.relay import batch
 from gateway.relay.delivery import host_of
 from gateway.relay.queue import read_meta
 from gateway.store import Store
 
 PAGE = 500
+"""Dead letters in one round trip."""
 
 _FIELDS = ("died_at", "accepted_at", "reason", "cause", "status", "attempts", "webhook", "count", "turns", "meta")
 
@@ -37,16 +39,72 @@ class DeadLetter:
     meta: Mapping[str, object]
 
 
-async def newest(store: Store, limit: int) -> list[DeadLetter]:
-    """Give the newest dead letters of all shards, at most so many."""
-    found = [letter for shard in keys.all_shards() for letter in await _read(store, shard, limit)]
-    return sorted(found, key=lambda letter: letter.died_at, reverse=True)[:limit]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which dead letters are meant: those that agree with all that is given. `died_until` includes its moment."""
+
+    tenant: str | None = None
+    host: str | None = None
+    reason: str | None = None
+    bot_id: str | None = None
+    user_id: str | None = None
+    died_until: datetime | None = None
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Tell whether the letter is meant."""
+        if self.died_until is not None and letter.died_at > self.died_until:
+            return False
+        asked: tuple[tuple[str | None, object], ...] = (
+            (self.tenant, letter.meta.get("tenant")),
+            (self.host and self.host.lower(), letter.host),
+            (self.reason, letter.reason),
+            (self.bot_id, letter.meta.get("bot_id")),
+            (self.user_id, letter.meta.get("user_id")),
+        )
+        return all(wanted is None or wanted == value for wanted, value in asked)
+
+
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came upon: how many, and the newest few of them, newest first."""
+
+    count: int
+    newest: Sequence[DeadLetter]
+
+
+async def find(store: Store, wanted: Filter, limit: int) -> Found:
+    """Count the dead letters that are meant, and give the newest of them, at most so many."""
+    count = 0
+    kept: list[DeadLetter] = []
+    for shard in keys.all_shards():
+        async for page in _pages(store, shard, wanted):
+            count += len(page)
+            kept = _newest([*kept, *page], limit)
+    return Found(count, kept)
+
+
+async def newest(store: Store, limit: int, wanted: Filter = EVERYTHING) -> list[DeadLetter]:
+    """Give the newest dead letters of those that are meant, at most so many; no more is read than that takes."""
+    found: list[DeadLetter] = []
+    for shard in keys.all_shards():
+        here: list[DeadLetter] = []
+        async with contextlib.aclosing(_pages(store, shard, wanted, min(limit, PAGE))) as pages:
+            async for page in pages:
+                here += page
+                if len(here) >= limit:
+                    break
+        found = _newest([*found, *here], limit)
+    return found
 
 
 async def show(store: Store, reply_id: str) -> DeadLetter | None:
     """Give one dead letter; None when there is none of that id."""
     for shard in keys.all_shards():
-        if letter := await _read_one(store, shard, reply_id):
+        [letter] = await _read(store, shard, [reply_id])
+        if letter:
             return letter
     return None
 
@@ -56,50 +114,78 @@ async def redrive(store: Store, reply_ids: Iterable[str]) -> list[str]:
     wanted = list(dict.fromkeys(reply_ids))
     queued = []
     for start in range(0, len(wanted), PAGE):
-        page = wanted[start : start + PAGE]
         # An id does not tell its shard: all are asked, and one has it.
-        asked = [(shard, reply_id) for reply_id in page for shard in keys.all_shards()]
-        answers = await batch.run(store, (_redriving(shard, reply_id) for shard, reply_id in asked))
-        queued += [reply_id for (_, reply_id), answer in zip(asked, answers, strict=True) if answer == 1]
+        for shard in keys.all_shards():
+            queued += await _redrive(store, shard, wanted[start : start + PAGE])
     return queued
 
 
-async def redrive_all(store: Store) -> int:
-    """Send every dead letter again; tell how many. One that dies again meanwhile is not sent twice."""
+async def redrive_all(
+    store: Store, wanted: Filter = EVERYTHING, *, progress: Callable[[int], object] = lambda _count: None
+) -> int:
+    """Send every dead letter that is meant again; tell how many. One that dies again meanwhile is not sent twice.
+
+    `progress` is told of each page how many of it were meant.
+    """
     count = 0
     for shard in keys.all_shards():
-        ids = await _ids(store, shard, 0)
-        for start in range(0, len(ids), PAGE):
-            page = ids[start : start + PAGE]
-            answers = await batch.run(store, (_redriving(shard, reply_id) for reply_id in page))
-            count += sum(answer == 1 for answer in answers)
+        async for page in _pages(store, shard, wanted):
+            count += len(await _redrive(store, shard, [letter.id for letter in page]))
+            progress(len(page))
     return count
 
 
-def _redriving(shard: keys.ShardKeys, reply_id: str) -> batch.Call:
-    return batch.Call("redrive", (shard.due, shard.dead, shard.reply(reply_id)), (reply_id, keys.REPLY_TTL_SECONDS))
+async def _redrive(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> list[str]:
+    calls = [
+        batch.Call("redrive", (shard.due, shard.dead, shard.reply(reply_id)), (reply_id, keys.REPLY_TTL_SECONDS))
+        for reply_id in reply_ids
+    ]
+    answers = await batch.run(store, calls)
+    queued = [reply_id for reply_id, answer in zip(reply_ids, answers, strict=True) if answer == 1]
+    metrics.REDRIVEN.inc(len(queued))
+    return queued
 
 
-async def _read(store: Store, shard: keys.ShardKeys, limit: int) -> list[DeadLetter]:
-    """Read the newest of one shard; entries that have outlived their letters are taken out."""
-    letters = []
-    for reply_id in await _ids(store, shard, limit):
-        letter = await _read_one(store, shard, reply_id)
-        if letter:
-            letters.append(letter)
-        else:
-            await store.call(functools.partial(store.redis.zrem, shard.dead, reply_id))
-    return letters
+async def _pages(
+    store: Store, shard: keys.ShardKeys, wanted: Filter, size: int | None = None
+) -> AsyncGenerator[list[DeadLetter], None]:
+    """Give the shard's dead letters that are meant, newest first, as they were when it began.
+
+    Entries that have outlived their letters are taken out.
+    """
+    ids: list[str] = await store.call(lambda: store.redis.zrange(shard.dead, 0, -1, desc=True))
+    size = size or PAGE
+    for start in range(0, len(ids), size):
+        page = ids[start : start + size]
+        letters = await _read(store, shard, page)
+        gone = [reply_id for reply_id, letter in zip(page, letters, strict=True) if letter is None]
+        if gone:
+            await _take_out(store, shard, gone)
+        yield [letter for letter in letters if letter and wanted.matches(letter)]
 
 
-async def _ids(store: Store, shard: keys.ShardKeys, limit: int) -> list[str]:
-    """Give the newest ids, all of them where the limit is 0."""
-    ids: list[str] = await store.call(lambda: store.redis.zrange(shard.dead, 0, limit - 1, desc=True))
-    return ids
+async def _take_out(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> None:
+    await batch.run(
+        store,
+        (batch.Call("prune_dead", (shard.dead, shard.reply(reply_id)), (reply_id,)) for reply_id in reply_ids),
+    )
 
 
-async def _read_one(store: Store, shard: keys.ShardKeys, reply_id: str) -> DeadLetter | None:
-    values: list[str | None] = await store.call(lambda: store.redis.hmget(shard.reply(reply_id), _FIELDS))
+async def _read(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> list[DeadLetter | None]:
+    """Read letters of one shard in one round trip; None where there is none."""
+
+    async def read() -> list[list[str | None]]:
+        pipeline = store.redis.pipeline(transaction=False)
+        for reply_id in reply_ids:
+            pipeline.hmget(shard.reply(reply_id), _FIELDS)
+        answers: list[list[str | None]] = await pipeline.execute()
+        return answers
+
+    answers = await store.call(read)
+    return [_decode(reply_id, values) for reply_id, values in zip(reply_ids, answers, strict=True)]
+
+
+def _decode(reply_id: str, values: Sequence[str | None]) -> DeadLetter | None:
     fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
     if fields["died_at"] is None:
         return None
@@ -116,6 +202,10 @@ async def _read_one(store: Store, shard: keys.ShardKeys, reply_id: str) -> DeadL
         turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),
         meta=read_meta(fields["meta"] or ""),
     )
+
+
+def _newest(letters: Iterable[DeadLetter], limit: int) -> list[DeadLetter]:
+    return heapq.nlargest(limit, letters, key=lambda letter: letter.died_at)
 
 
 def _moment(milliseconds: str) -> datetime:

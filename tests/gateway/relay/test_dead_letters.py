@@ -1,11 +1,13 @@
-"""Dead letters: listed, shown, sent again."""
+"""Dead letters: listed, found, shown, sent again."""
 
 from datetime import timedelta
 
 import pytest
 from relay_kit import META, WEBHOOK, advance, claim, claim_one, conversation, reply
 
+from gateway import metrics
 from gateway.relay import dead_letters
+from gateway.relay.dead_letters import Filter
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Reason
 from gateway.relay.queue import Counts, Queue, Settlement
 from gateway.store import Store
@@ -121,3 +123,63 @@ async def test_an_entry_that_has_outlived_its_letter_cannot_be_sent_again(store:
     await store.redis.delete(conversation(1).shard.reply(gone.id))
     assert await dead_letters.redrive(store, [gone.id]) == []
     assert await queue.count() == Counts(0, 0, 0)
+
+
+REFUSED = DeadLettered(Reason.REFUSED_DESTINATION, "forbidden_address")
+
+
+async def test_what_is_searched_for_is_counted_and_its_newest_are_given(store: Store, queue: Queue) -> None:
+    dead = [await die(store, queue, number, REFUSED if number % 2 else DEAD) for number in range(7)]
+    found = await dead_letters.find(store, Filter(reason="refused_destination"), 2)
+    assert found.count == 3
+    assert [letter.id for letter in found.newest] == [dead[5].id, dead[3].id]
+    assert await dead_letters.newest(store, 2, Filter(reason="refused_destination")) == list(found.newest)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (Filter(), True),
+        (Filter(tenant=str(META["tenant"])), True),
+        (Filter(tenant="ffffffffffffffff"), False),
+        (Filter(host="Client.Example"), True),
+        (Filter(host="client.exam"), False),
+        (Filter(reason="attempts", bot_id="b-1", user_id="u-1"), True),
+        (Filter(reason="attempts", bot_id="b-1", user_id="u-2"), False),
+        (Filter(bot_id="u-1"), False),
+        (Filter(reason=""), False),
+    ],
+)
+async def test_a_dead_letter_is_meant_when_it_agrees_with_all_that_is_given(
+    store: Store, queue: Queue, wanted: Filter, found: bool
+) -> None:
+    dead = await die(store, queue, 1)
+    assert [letter.id for letter in (await dead_letters.find(store, wanted, 9)).newest] == [dead.id] * found
+
+
+async def test_only_what_is_meant_is_sent_again_and_progress_is_told(store: Store, queue: Queue) -> None:
+    dead = [await die(store, queue, number, REFUSED if number % 2 else DEAD) for number in range(7)]
+    counted = metrics.REGISTRY.get_sample_value("gateway_redriven_total")
+    told: list[int] = []
+    assert await dead_letters.redrive_all(store, Filter(reason="refused_destination"), progress=told.append) == 3
+    assert sum(told) == 3
+    assert {delivery.id for delivery in await claim(queue)} == {one.id for one in dead[1::2]}
+    assert (await dead_letters.find(store, dead_letters.EVERYTHING, 0)).count == 4
+    assert counted is not None
+    assert metrics.REGISTRY.get_sample_value("gateway_redriven_total") == counted + 3
+
+
+async def test_what_dies_after_the_moment_of_the_preview_is_not_meant(store: Store, queue: Queue) -> None:
+    seen, later = await die(store, queue, 1), await die(store, queue, 2)
+    letter = await dead_letters.show(store, seen.id)
+    assert letter
+    assert await dead_letters.redrive_all(store, Filter(died_until=letter.died_at)) == 1
+    assert [left.id for left in await dead_letters.newest(store, 9)] == [later.id]
+
+
+async def test_more_than_a_page_is_sent_again(store: Store, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "PAGE", 2)
+    dead = {(await die(store, queue, 16 * number)).id for number in range(5)}  # all on one shard
+    assert {letter.id for letter in await dead_letters.newest(store, 3)} < dead
+    assert await dead_letters.redrive_all(store) == 5
+    assert {delivery.id for delivery in await claim(queue)} == dead

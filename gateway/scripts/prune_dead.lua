@@ -1,0 +1,8 @@
+#!lua flags=allow-oom
+-- Take an entry out of the list of dead letters when its letter is gone. One that died (again) meanwhile stays.
+--
+-- KEYS  1 dead  2 reply
+-- ARGV  1 offset ms  2 reply id
+-- Returns 1 when it was taken out, 0 when there was nothing to take out.
+if redis.call('HEXISTS', KEYS[2], 'died_at') == 1 then return 0 end
+return redis.call('ZREM', KEYS[1], ARGV[2])

@@ -107,3 +107,9 @@ def conversation_digest(*, dialect: str, base_url: str, tenant: str, bot_id: str
 def all_shards() -> list[ShardKeys]:
     """Every shard of the layout."""
     return [ShardKeys(number) for number in range(SHARDS)]
+
+
+def never_written(key: str) -> str:
+    """Name a key on the same slot of a cluster that nobody ever writes."""
+    tag, brace, _ = key.partition("}")
+    return f"{tag}{brace}:never"

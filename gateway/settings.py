@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway import redis_url
+
 PREFIX = "GATEWAY_"
 MIN_SECRET_CHARACTERS = 16
 
@@ -30,7 +32,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 lets the system choose")
     workers: int = Field(1, ge=1, le=64, description="processes that accept, receive and relay side by side")
-    redis_url: str = Field("", description="redis://, rediss:// or unix:// URL; empty: an embedded server")
+    redis_url: str = Field("", description="URL of a Redis, a cluster or sentinels; empty: an embedded server")
     data_dir: Path = Field(Path(".gateway"), description="where the embedded server and its secret live")
     upstream: Literal["v3"] = Field("v3", description="the dialect of the upstream")
     v3_url: str = Field("", description="base URL of V3, with its prefix if it has one; required")
@@ -44,6 +46,8 @@ class Settings(BaseSettings):
         (), description="CIDRs, separated by commas, that deliveries may reach besides public addresses"
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1024, le=2**30, description="largest request body")
+    head_timeout_seconds: float = Field(10, gt=0, le=300, description="time for the head of a request to come")
+    body_timeout_seconds: float = Field(30, gt=0, le=600, description="time for the body of a request to come")
     upstream_timeout_seconds: float = Field(20, gt=0, le=300, description="total time of one upstream call")
     delivery_timeout_seconds: float = Field(15, gt=0, le=120, description="total time of one delivery attempt")
     delivery_max_attempts: int = Field(8, ge=1, le=100, description="attempts before a reply is a dead letter")
@@ -56,8 +60,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: str) -> str:
-        if value and _split(value).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+        if value:
+            redis_url.parse(value)
         return value
 
     @field_validator("v3_url", "public_url")

@@ -116,7 +116,8 @@ async def test_the_worker_goes_on_when_the_store_is_back_and_says_so_once(
             advance(own_store, timedelta(hours=1))
             await server.start()
             await relay.receivers.until(1)
-    assert [line["event"] for line in lines] == ["relay.store_away", "relay.store_back"]
+    told = [line["event"] for line in lines if line["event"].startswith("relay.")]
+    assert told == ["relay.store_away", "relay.store_back"]
     assert relay.receivers.said == ["Hello!"]
     assert await relay.queue.count() == Counts(0, 0, 0)
 

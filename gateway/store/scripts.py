@@ -1,0 +1,89 @@
+"""The store's scripts by name, and calls of them."""
+
+import enum
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, TypeAlias
+
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+
+Argument: TypeAlias = str | bytes | int | float
+Answer: TypeAlias = Any
+"""What a script returns, as decoded by the client: each script's head says its shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One transition of the store, from `gateway/scripts/NAME.lua`."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a script. Its keys are on one shard, and there is at least one."""
+
+    name: str
+    keys: tuple[str, ...]
+    arguments: tuple[Argument, ...] = ()
+
+
+class NoAnswer(enum.Enum):
+    """Why a call among several has no answer."""
+
+    BROKEN = "the script met data that it cannot work with; what is wrong is in the log"
+    UNTAKEN = "its server did not take the call, or nobody knows whether it did: send it again"
+
+
+Send: TypeAlias = Callable[[Any, Sequence[Call]], Awaitable[list[Answer | Exception]]]
+"""Runs calls with a server's client; a call that the server refused has the error for an answer."""
+
+
+@functools.cache
+def script(name: str) -> Script:
+    """Load a script by its file's name."""
+    source = resources.files("gateway.scripts").joinpath(f"{name}.lua").read_text()
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+async def send(client: Any, calls: Sequence[Call], first_argument: Argument) -> list[Answer | Exception]:
+    """Run scripts on one server, in one round trip; give each one's answer, or the error that the server answered.
+
+    A server that does not know a script (it is fresh, was flushed, or has just become the master) is taught it.
+    """
+    answers = await _send(client, calls, first_argument)
+    unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        for name in {calls[index].name for index in unknown}:
+            await client.script_load(script(name).source)
+        repeated = await _send(client, [calls[index] for index in unknown], first_argument)
+        for index, answer in zip(unknown, repeated, strict=True):
+            answers[index] = answer
+    return answers
+
+
+async def _send(client: Any, calls: Sequence[Call], first: Argument) -> list[Answer | Exception]:
+    answers: list[Answer | Exception]
+    if len(calls) == 1:  # a pipeline of one costs a seventh more
+        try:
+            answers = [await client.evalsha(*_command(calls[0], first))]
+        except ResponseError as error:
+            answers = [error]
+    else:
+        pipeline = client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(*_command(call, first))
+        answers = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, ReadOnlyError):  # not the call's trouble but the server's: it is a replica
+            raise answer
+    return answers
+
+
+def _command(call: Call, first: Argument) -> tuple[Argument, ...]:
+    return (script(call.name).sha, len(call.keys), *call.keys, first, *call.arguments)

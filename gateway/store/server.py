@@ -1,0 +1,163 @@
+"""One server of the store: every call has a deadline, and while the server is away calls fail at once.
+
+The client library's own repetition is off, since it would repeat writes up to ten times. A call is made a second time
+only when its connection turns out to be dead, over a new one: a server that was started again has closed them all.
+A call that is not taken makes the server `away`. From then on one probe at a time knocks, each over a connection of
+its own, and no call waits for what the others have found out: however many calls a request makes one after the
+other, and however many requests there are, a black hole costs each of them one deadline at most.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+
+import redis.asyncio as redis
+import structlog
+from redis.exceptions import AskError, ClusterDownError, ReadOnlyError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway import errors, metrics
+from gateway.store.health import Health
+
+CALL_SECONDS = 1.8
+"""Bound of one call, with all its repetitions: a request is answered within 2 s of a store that is a black hole."""
+
+PROBE_SECONDS = 0.8
+PROBE_PAUSE_SECONDS = 0.1
+"""A probe that began just before the server came back fails yet: together they stay below a second."""
+
+PROBE = "#!lua flags=allow-oom\nreturn 1"
+"""Passes on a full store, which still gives; not on a replica, nor while writes are paused."""
+
+REDIRECTIONS = (AskError, TryAgainError, ClusterDownError)
+"""What a cluster's server says of a slot: the cluster knows what to do. (A `MovedError` is an `AskError`.)"""
+
+_DEAD = (RedisConnectionError, ReadOnlyError, OSError)
+"""Where a new connection may do: among them LOADING, and READONLY of a master that is one no longer."""
+
+T = TypeVar("T")
+Command: TypeAlias = Callable[[Any], Awaitable[T]]
+"""What is to be done with a server's client, an idempotent thing; the client's own types leave most answers open."""
+
+log = structlog.get_logger(__name__)
+
+
+class Away(errors.StoreUnavailable):
+    """The server did not take the call; whether it was carried out is not known."""
+
+
+class Server:
+    """One server. `name` is for logs; the pool connects when it is first needed."""
+
+    def __init__(self, name: str, pool: redis.ConnectionPool, health: Health) -> None:
+        self.name = name
+        self.client: Any = redis.Redis(connection_pool=pool)
+        self._pool: Any = pool  # half of it is untyped
+        self._health = health
+        self._known = False
+        self._away: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def call(self, command: Command[T], deadline: float) -> T:
+        """Carry out an idempotent command by the deadline, in the loop's time.
+
+        Raises `Away`, or the server's refusal as the client library's `ResponseError`.
+        """
+        if self._away is not None:
+            metrics.STORE_FAILURES.inc()
+            raise self._unavailable(self._away)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout_at(deadline):
+                try:
+                    answer = await command(self.client)
+                except _DEAD:
+                    await self._drop_idle()  # the others are probably as dead
+                    answer = await command(self.client)
+        except TimeoutError as error:
+            if clock() - began > PROBE_SECONDS:  # else the deadline was too near to tell anything of the server
+                self._went_away(error)
+            raise self._unavailable("no answer in time") from error
+        except (*_DEAD, RedisTimeoutError) as error:
+            self._went_away(error)
+            raise self._unavailable(type(error).__name__) from error
+        except ResponseError:
+            self._came_back()  # it is there
+            raise
+        self._came_back()
+        return answer
+
+    async def ask(self, *command: str | int, seconds: float = PROBE_SECONDS) -> Any:
+        """Give the answer to one command over a connection of its own, known away or not; raise as the library does."""
+        connection = self._pool.make_connection()
+        try:
+            async with asyncio.timeout(seconds):
+                await connection.connect()
+                await connection.send_command(*command)
+                return await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+
+    @staticmethod
+    async def ping(client: Any) -> None:
+        """Raise unless the client's server could take a call now; to be called as a command."""
+        await client.eval(PROBE, 0)
+
+    async def aclose(self) -> None:
+        """Stop probing and close the connections; those in use close when they are given back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pool.update_active_connections_for_reconnect()
+        await self._drop_idle()
+        self._health.is_gone(self.name)
+
+    def _unavailable(self, why: str) -> Away:
+        return Away(f"the store did not take the call: {why}", retry_after_seconds=1)
+
+    def _went_away(self, error: BaseException) -> None:
+        metrics.STORE_FAILURES.inc()
+        if self._away is None:
+            self._away = type(error).__name__
+            self._health.went_away(self.name, error)
+            self._in_background(self._knock())
+
+    def _came_back(self) -> None:
+        self._away = None
+        self._health.took(self.name)
+        if not self._known:
+            self._known = True
+            self._in_background(self._look_at_its_policy())
+
+    async def _knock(self) -> None:
+        """Probe until the server answers."""
+        await self._drop_idle()
+        while self._away is not None:
+            await asyncio.sleep(PROBE_PAUSE_SECONDS)
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self.ask("EVAL", PROBE, 0)
+                self._came_back()
+
+    async def _look_at_its_policy(self) -> None:
+        """Warn of a server that may evict what is written here, as soon as one is connected."""
+        with contextlib.suppress(RedisError, OSError):  # it may not be told: nothing depends on it
+            policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                log.warning(
+                    "store.may_evict",
+                    server=self.name,
+                    policy=policy,
+                    advice="set maxmemory-policy to noeviction: replies on their way are evicted otherwise",
+                )
+
+    async def _drop_idle(self) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._pool.disconnect(inuse_connections=False)
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -14,9 +14,8 @@ import msgspec
 import structlog
 
 from gateway import keys
-from gateway.relay import batch
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
-from gateway.store import Answer, Argument, Store
+from gateway.store import Answer, Argument, Call, NoAnswer, Store
 from mappings import completion
 from mappings.turn import ReplySegment
 
@@ -32,7 +31,7 @@ MAX_IDS = 256
 """Message ids that a conversation remembers against repetition, and callbacks kept while nobody knows it."""
 
 Fate: TypeAlias = Literal["opened", "folded", "duplicate", "foreign", "orphan", "full"]
-Verdict: TypeAlias = Literal["ok", "stale", "gone", "broken"]
+Verdict: TypeAlias = Literal["ok", "stale", "gone", "broken", "untaken"]
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +74,7 @@ class Settled:
 
     `ok`: it is recorded, and the conversation's next reply, if one waited for this, falls due at `next_due`. `stale`:
     the lease has passed to another, nothing was written. `gone`: there is no such reply. `broken`: its data is, and
-    its lease runs out.
+    its lease runs out. `untaken`: its server of the cluster is away, and the settlement is to be sent again.
     """
 
     verdict: Verdict
@@ -145,9 +144,9 @@ class Queue:
     async def claim(self, limits: Mapping[int, int], lease: timedelta) -> dict[int, Claimed]:
         """Claim of each shard at most so many due replies, for the length of the lease, in one round trip.
 
-        A shard whose data breaks the script is missing in the answer: the others go on.
+        A shard whose data breaks the script, or whose server is away, is missing in the answer: the others go on.
         """
-        answers = await batch.run(self.store, (_claiming(number, limit, lease) for number, limit in limits.items()))
+        answers = await self.store.run_all(_claiming(number, limit, lease) for number, limit in limits.items())
         return {
             number: Claimed(
                 now=_moment(answer[0]),
@@ -155,23 +154,23 @@ class Queue:
                 deliveries=list(_read_all(answer[2:])),
             )
             for number, answer in zip(limits, answers, strict=True)
-            if not isinstance(answer, batch.Broken)
+            if not isinstance(answer, NoAnswer)
         }
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         """Record outcomes in one round trip, and tell for each what came of it."""
-        answers = await batch.run(self.store, (_settling(settlement) for settlement in settlements))
+        answers = await self.store.run_all(_settling(settlement) for settlement in settlements)
         return [_settled(answer) for answer in answers]
 
     async def release(self, handed_back: Sequence[tuple[Delivery, timedelta]]) -> None:
         """Hand claims back unused, each to be claimed again after its pause; the attempts do not count."""
-        await batch.run(self.store, (_releasing(delivery, pause) for delivery, pause in handed_back))
+        await self.store.run_all(_releasing(delivery, pause) for delivery, pause in handed_back)
 
     async def count(self) -> Counts:
         """Count over all shards, in one round trip."""
         shards = keys.all_shards()
-        answers = await batch.run(self.store, (batch.Call("count_replies", (one.due, one.dead)) for one in shards))
-        counted = [answer for answer in answers if not isinstance(answer, batch.Broken)]
+        answers = await self.store.run_all(Call("count_replies", (one.due, one.dead)) for one in shards)
+        counted = [answer for answer in answers if not isinstance(answer, NoAnswer)]
         return Counts(*(sum(answer[column] for answer in counted) for column in range(3)))
 
 
@@ -179,12 +178,12 @@ def _nobody(_shard: int, _due: datetime) -> None:
     """Nobody listens."""
 
 
-def _claiming(number: int, limit: int, lease: timedelta) -> batch.Call:
+def _claiming(number: int, limit: int, lease: timedelta) -> Call:
     shard = keys.ShardKeys(number)
-    return batch.Call("claim_due", (shard.due, shard.fence), (shard.prefix, _milliseconds(lease), limit))
+    return Call("claim_due", (shard.due, shard.fence), (shard.prefix, _milliseconds(lease), limit))
 
 
-def _settling(settlement: Settlement) -> batch.Call:
+def _settling(settlement: Settlement) -> Call:
     delivery, outcome = settlement.delivery, settlement.outcome
     conversation = keys.ConversationKeys(delivery.conversation)
     shard = conversation.shard
@@ -197,23 +196,23 @@ def _settling(settlement: Settlement) -> batch.Call:
             what = ("retry", _unix_ms(due), "1" if charged else "", "", cause, status or "", body)
         case DeadLettered(reason, cause, status):
             what = ("dead", 0, "1", reason.value, cause, status or "", body)
-    return batch.Call(
+    return Call(
         "settle_delivery",
         (shard.due, shard.dead, shard.reply(delivery.id), conversation.outbox, conversation.fingerprints),
         (shard.prefix, delivery.id, delivery.fence, *what, keys.REPLY_TTL_SECONDS, keys.DEAD_LETTER_TTL_SECONDS),
     )
 
 
-def _settled(answer: Answer | batch.Broken) -> Settled:
-    if isinstance(answer, batch.Broken):
-        return Settled("broken")
+def _settled(answer: Answer | NoAnswer) -> Settled:
+    if isinstance(answer, NoAnswer):
+        return Settled("broken" if answer is NoAnswer.BROKEN else "untaken")
     verdict, next_due = answer
     return Settled(verdict, None if next_due == "" else _moment(next_due))
 
 
-def _releasing(delivery: Delivery, pause: timedelta) -> batch.Call:
+def _releasing(delivery: Delivery, pause: timedelta) -> Call:
     shard = keys.ConversationKeys(delivery.conversation).shard
-    return batch.Call(
+    return Call(
         "release_claim", (shard.due, shard.reply(delivery.id)), (delivery.id, delivery.fence, _milliseconds(pause))
     )
 

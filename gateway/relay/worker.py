@@ -176,14 +176,18 @@ class Worker:
 
     async def _settle(self) -> None:
         """Record the outcomes of the attempts that have ended."""
+        untaken: list[Settlement] = []
         while settlements := self._settlements[:MAX_BATCH]:
             answers = await self._queue.settle(settlements)
             del self._settlements[: len(settlements)]
             for settlement, settled in zip(settlements, answers, strict=True):
+                if settled.verdict == "untaken":
+                    untaken.append(settlement)
                 if settled.verdict == "stale":
                     log.warning("delivery.lease_lost", delivery_id=settlement.delivery.id)
                 if settled.next_due:
                     self.look_at(keys.ConversationKeys(settlement.delivery.conversation).shard.shard, settled.next_due)
+        self._settlements += untaken
 
     async def _hand_back(self) -> None:
         while handed_back := self._handed_back[:MAX_BATCH]:

@@ -34,8 +34,10 @@ class Servers(Protocol):
     async def call(self, key: str, command: Command[T], deadline: float) -> T:
         """Carry out an idempotent command where the key is."""
 
-    async def run(self, calls: Sequence[Call], send: Send, deadline: float) -> list[Answer | Exception]:
-        """Run scripts; a call that failed has its error for an answer, if not all have failed."""
+    async def run(
+        self, calls: Sequence[Call], send: Send, deadline: float, *, patient: bool
+    ) -> list[Answer | Exception]:
+        """Run scripts; errors are answers. A patient run waits for data that is on the move."""
 
     async def ping(self, deadline: float) -> None:
         """Raise `StoreUnavailable` unless calls are taken."""
@@ -51,7 +53,14 @@ class Single:
         """Carry out an idempotent command."""
         return await self.servers[0].call(command, deadline)
 
-    async def run(self, calls: Sequence[Call], send: Send, deadline: float) -> list[Answer | Exception]:
+    async def run(
+        self,
+        calls: Sequence[Call],
+        send: Send,
+        deadline: float,
+        *,
+        patient: bool,  # noqa: ARG002 — nothing moves
+    ) -> list[Answer | Exception]:
         """Run scripts in one round trip."""
         return await self.servers[0].call(lambda client: send(client, calls), deadline)
 
@@ -78,7 +87,7 @@ class Store:
 
     async def run(self, name: str, keys: Sequence[str], *arguments: Argument) -> Answer:
         """Run a script; it may run twice when the connection breaks, so that every script is idempotent."""
-        [answer] = await self.run_all([Call(name, tuple(keys), arguments)])
+        [answer] = await self._run([Call(name, tuple(keys), arguments)], patient=True)
         if isinstance(answer, NoAnswer):
             raise _unavailable(answer.name)
         return answer
@@ -89,12 +98,15 @@ class Store:
         One call's broken data does not touch the others. Raises `StoreUnavailable` when no call was taken; some may
         have run then, and all may be sent again.
         """
+        return await self._run(calls, patient=False)
+
+    async def _run(self, calls: Iterable[Call], *, patient: bool) -> list[Answer | NoAnswer]:
         batch = [self._guard(call) for call in calls]
         if not batch:
             return []
         began = time.perf_counter()
         try:
-            answers = await self._servers.run(batch, self._send, self._deadline())
+            answers = await self._servers.run(batch, self._send, self._deadline(), patient=patient)
         except RedisError as error:
             raise self._refused(error) from error
         finally:

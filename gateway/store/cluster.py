@@ -46,13 +46,16 @@ class Cluster:
         self._looked_at = 0.0
         self._retiring: set[asyncio.Task[None]] = set()
 
-    async def call(self, key: str, command: Command[T], deadline: float) -> T:
-        """Carry out an idempotent command where the key is, wherever that turns out to be, by the deadline."""
+    async def call(self, key: str, command: Command[T], deadline: float, *, patient: bool = True) -> T:
+        """Carry out an idempotent command where the key is, wherever that turns out to be, by the deadline.
+
+        A patient call waits for a slot that is on the move, or that somebody is being elected for.
+        """
         slot = key_slot(key.encode())
         address = await self._owner(slot, deadline)
         for hop in itertools.count():
             if hop > MAX_HOPS:  # servers that send us to each other
-                await self._pause(deadline)
+                await self._pause(deadline if patient else 0)
             try:
                 return await self._server(address).call(command, deadline)
             except MovedError as moved:
@@ -60,9 +63,9 @@ class Cluster:
             except AskError as ask:
                 with contextlib.suppress(*REDIRECTIONS):
                     return await self._server(_address(ask, address)).call(_asking(command), deadline)
-                await self._pause(deadline)
+                await self._pause(deadline if patient else 0)
             except REDIRECTIONS:
-                await self._pause(deadline)
+                await self._pause(deadline if patient else 0)
                 address = await self._owner(slot, deadline)
             except Away:
                 await self._look_around(deadline)
@@ -70,7 +73,9 @@ class Cluster:
                     raise
         raise AssertionError  # the count has no end
 
-    async def run(self, calls: Sequence[Call], send: Send, deadline: float) -> list[Answer | Exception]:
+    async def run(
+        self, calls: Sequence[Call], send: Send, deadline: float, *, patient: bool
+    ) -> list[Answer | Exception]:
         """Run scripts, those of one server in one round trip, all servers at once; errors are answers."""
         answers: list[Answer | Exception] = [None] * len(calls)
         shares: dict[Address, list[int]] = {}
@@ -90,7 +95,7 @@ class Cluster:
                 return answer
 
             try:
-                answers[index] = await self.call(calls[index].keys[0], one, deadline)
+                answers[index] = await self.call(calls[index].keys[0], one, deadline, patient=patient)
             except (Away, ResponseError) as error:
                 answers[index] = error
 

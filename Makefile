@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv --quiet pip compile --upgrade --universal --python-version 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format lock clean
+.PHONY: help run test check bench format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: $(VENV)/dev.stamp ## look at format, lint, types and the layers of import
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/runtime.stamp ## measure what a turn costs, into bench/RESULTS.md; ARGS="--quick" looks only, --help tells more
+	$(BIN)/python -m bench $(ARGS)
 
 format: $(VENV)/dev.stamp ## format, and mend what can be mended
 	$(BIN)/ruff format .

@@ -1,0 +1,119 @@
+"""The gateway as a subject: `gateway serve` with everything on, and conversations that it has itself written."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import requests, wire
+from bench.mock_v3 import CHECK_KEY
+from bench.subjects import ROOT, Subject
+from bench.world import World
+from gateway import auth, keys
+
+SECRET = "a-secret-of-the-bench-long-enough"
+SETTLE_SECONDS = 0.2
+CHUNK = 2_000
+
+
+class Gateway(Subject):
+    """`gateway serve` from a source tree: this one, or an earlier one to compare with."""
+
+    def __init__(self, tree: Path = ROOT, name: str = "gateway", *, workers: int = 1, **settings: str) -> None:
+        super().__init__()
+        self.name = name
+        self.label = "**the gateway**" if tree == ROOT else f"the gateway of {tree.name}"
+        self.directory = tree  # where `python -m` imports from first
+        self._settings = settings | {"workers": str(workers)}
+
+    def command(self, world: World) -> Sequence[str]:  # noqa: ARG002 — all is in the environment
+        """Run the gateway's own command."""
+        return [sys.executable, "-m", "gateway", "serve"]
+
+    def environment(self, world: World) -> Mapping[str, str]:
+        """Set what has no default, and nothing that makes it cheaper."""
+        settings = {
+            "port": self.port,
+            "redis_url": f"redis://127.0.0.1:{world.store_port}/0",
+            "secret": SECRET,
+            "v3_url": f"http://127.0.0.1:{world.v3_port}",
+            "webhook_allow": "127.0.0.0/8",
+            "settle_seconds": SETTLE_SECONDS,
+            **self._settings,
+        }
+        return {f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
+
+    async def know(self, world: World, *, history: int, users: int) -> None:
+        """Lead one conversation through a whole turn, and write its directory entry for every user."""
+        fields = await self._one_whole_turn(world, history)
+        await world.flush()
+        await write_conversations(world, fields, range(users), requests.LOAD_KEY)
+        await write_conversations(world, fields, range(1), CHECK_KEY)
+
+    async def _one_whole_turn(self, world: World, history: int) -> dict[str, str]:
+        items = requests.history(history)
+        first, said, replied = items[:-2], items[-2:-1], items[-1:]
+        message = said[0]["content"][0] if said else "Hello?"
+        request = requests.complete(first, webhook=world.recorded_webhook, message=message, min_delay=0, max_delay=0)
+        world.recorder.requests.clear()
+        pool = wire.Pool(self.port)
+        body = requests.filled(requests.template(request), user=0, number=0)
+        reply = await pool.post("/v2/complete", body, CHECK_KEY)
+        self._require(reply.status == 200, f"answered {reply.status}: {reply.body[:200]!r}")
+        [created] = [json.loads(body) for body in world.recorder.of("POST", "/api/conversations")]
+        name = conversation(world, CHECK_KEY, 0).directory
+        callback = created["webhook"].split(f":{self.port}", 1)[1]
+        for number, text in enumerate(replied[0]["content"] if replied else ["Hello!"]):
+            told = {
+                "event": "message.created",
+                "conversation_id": await world.store.hget(name, "id"),
+                "message": {"id": f"m-{number}", "text": text, "from_bot": True, "sent_at": int(time.time())},
+            }
+            taken = await pool.post(callback, json.dumps(told).encode())
+            self._require(taken.status == 200, f"took a callback with {taken.status}")
+        pool.close()
+        deadline = time.monotonic() + 10
+        while not world.recorder.of("POST", "/hooks/reply"):
+            self._require(time.monotonic() < deadline, "delivered nothing")
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)  # the relay records it in its next round
+        fields: dict[str, str] = await world.store.hgetall(name)
+        return fields
+
+
+def conversation(world: World, key: str, user: int) -> keys.ConversationKeys:
+    """Give the store's keys of a user's conversation."""
+    tenant = auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
+    return _conversation(world, tenant, user)
+
+
+async def write_conversations(world: World, fields: Mapping[str, str], users: Sequence[int], key: str) -> None:
+    """Write one conversation's directory entry for many users, each with a conversation of its own."""
+    tenant = auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
+    meta = json.loads(fields.get("meta") or "{}")
+    for begin in range(0, len(users), CHUNK):
+        pipeline = world.store.pipeline(transaction=False)
+        for user in users[begin : begin + CHUNK]:
+            own: dict[str, Any] = {"id": f"c{user:031d}"}
+            if meta:
+                known = {"tenant": tenant, "user_id": f"user-{user}", "conversation_id": f"chat-57-{user}"}
+                own["meta"] = json.dumps(meta | known, separators=(",", ":"))
+            name = _conversation(world, tenant, user).directory
+            pipeline.hset(name, mapping={**fields, **own})
+            pipeline.expire(name, keys.CONVERSATION_TTL_SECONDS)
+        await pipeline.execute()
+
+
+def _conversation(world: World, tenant: str, user: int) -> keys.ConversationKeys:
+    return keys.ConversationKeys(
+        keys.conversation_digest(
+            dialect="v3",
+            base_url=f"http://127.0.0.1:{world.v3_port}",
+            tenant=tenant,
+            bot_id=requests.BOT,
+            user_id=f"user-{user}",
+        )
+    )

@@ -3,20 +3,20 @@
 import asyncio
 import contextlib
 import dataclasses
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from types import FrameType
+from typing import TypeAlias
 
-import structlog
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
-from gateway import auth, destinations, edge, embedded, http, logs, mapping_log, store
+from gateway import auth, destinations, draining, edge, embedded, http, logs, mapping_log, store
 from gateway.api import Api
 from gateway.callbacks import Callbacks
 from gateway.directory import Directory
+from gateway.draining import Drain
 from gateway.open_turns import OpenTurns
+from gateway.operations import Operations
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
@@ -30,11 +30,6 @@ MAX_UPSTREAM_ANSWER_BYTES = 64 * 2**20
 """A transcript of ten thousand messages of several kilobytes each is the largest answer that is read."""
 
 MAX_WEBHOOK_ANSWER_BYTES = 64 * 2**10
-
-DRAIN_PAUSE_SECONDS = 1.0
-"""From readyz's first 503 to the end of listening: what load balancers need to send nobody here any more."""
-
-log = structlog.get_logger(__name__)
 
 
 def require_upstream(settings: Settings) -> None:
@@ -56,6 +51,17 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple[Store, tuple[byt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Relay:
+    """What delivers replies: the store with its secrets, the queue in it, and the worker of this process."""
+
+    store: Store
+    secrets: tuple[bytes, ...]
+    networks: destinations.Networks
+    queue: Queue
+    worker: Worker
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Gateway:
     """What runs: the endpoints, the relay's worker of this process, and the store under both."""
 
@@ -66,61 +72,120 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """Make everything of one process, run its relay, and take it down in the order in which nothing is lost."""
-    require_upstream(settings)
-    key_map = settings.load_key_map()
+async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncIterator[Relay]:
+    """Open the store and the relay over it; `works`: this process delivers, and does not leave it to others.
+
+    The relay stops when the drain begins, while requests are still finished: what they leave in the store from then on
+    is for other processes, or for this one after its restart.
+    """
     networks = destinations.Networks(settings.webhook_allow)
-    call_timeout = timedelta(seconds=settings.upstream_timeout_seconds)
     async with contextlib.AsyncExitStack() as stack:
         opened, secrets = await stack.enter_async_context(open_store(settings))
-        upstream_client = await stack.enter_async_context(
-            http.client(
-                timeout_seconds=settings.upstream_timeout_seconds,
-                max_answer_bytes=MAX_UPSTREAM_ANSWER_BYTES,
-            )
-        )
-        webhook_client = await stack.enter_async_context(
+        client = await stack.enter_async_context(
             http.client(
                 timeout_seconds=settings.delivery_timeout_seconds,
                 max_answer_bytes=MAX_WEBHOOK_ANSWER_BYTES,
                 guard=networks,
             )
         )
+        queue = Queue(opened, settle=timedelta(seconds=settings.settle_seconds))
+        worker = Worker(queue, Receiver(client).post, settings, observer=mapping_log)
+        async with _relaying(worker, drain) if works else contextlib.nullcontext():
+            yield Relay(opened, secrets, networks, queue, worker)
+
+
+@contextlib.asynccontextmanager
+async def _relaying(worker: Worker, drain: Drain) -> AsyncIterator[None]:
+    async def stop() -> None:
+        await drain.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain.left().total_seconds()):
+                await worker.stop(drain.left_for_work())
+
+    worker.start()
+    stopping = asyncio.create_task(stop(), name="relay-stop")
+    try:
+        yield
+    finally:
+        drain.begin()
+        await stopping
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gateway]:
+    """Make everything of one process, run its relay, and take it down in the order in which nothing is lost."""
+    require_upstream(settings)
+    key_map = settings.load_key_map()
+    call_timeout = timedelta(seconds=settings.upstream_timeout_seconds)
+    async with contextlib.AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(open_relay(settings, drain, works=settings.relay))
+        upstream_client = await stack.enter_async_context(
+            http.client(
+                timeout_seconds=settings.upstream_timeout_seconds,
+                max_answer_bytes=MAX_UPSTREAM_ANSWER_BYTES,
+            )
+        )
         upstream = V3(settings.v3_url, upstream_client)
-        tokens = auth.Tokens(secrets)
-        settle = timedelta(seconds=settings.settle_seconds)
-        queue = Queue(opened, settle=settle)
-        worker = Worker(queue, Receiver(webhook_client).post, settings, observer=mapping_log)
+        tokens = auth.Tokens(relay.secrets)
         api = Api(
-            authenticator=auth.Authenticator(secrets, key_map),
+            authenticator=auth.Authenticator(relay.secrets, key_map),
             turns=Turns(
                 upstream=upstream,
-                open_turns=OpenTurns(opened, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
-                directory=Directory(opened),
-                queue=queue,
+                open_turns=OpenTurns(relay.store, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
+                directory=Directory(relay.store),
+                queue=relay.queue,
                 tokens=tokens,
                 callback_base_url=settings.callback_base_url,
                 call_timeout=call_timeout,
-                settle=settle,
+                settle=timedelta(seconds=settings.settle_seconds),
             ),
-            callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=queue),
-            store=opened,
-            webhook_allow=networks,
+            callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
+            store=relay.store,
+            webhook_allow=relay.networks,
             max_body_bytes=settings.max_body_bytes,
         )
-        worker.start()
-        try:
-            yield Gateway(api, worker, opened, upstream)
-        finally:
-            await worker.stop(timedelta(seconds=settings.grace_seconds))
+        yield Gateway(api, relay.worker, relay.store, upstream)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Assembly:
+    """What an application serves: its routes, the store that its readiness depends on, its parts by name."""
+
+    routes: Sequence[BaseRoute]
+    store: Store
+    parts: Mapping[str, object]
+
+
+Assemble: TypeAlias = Callable[[Settings, Drain], contextlib.AbstractAsyncContextManager[Assembly]]
 
 
 def create_app(settings: Settings, *, configure_logs: Callable[[], None] | None = None) -> edge.Edge:
-    """Give the ASGI application; everything it needs is opened by its lifespan.
+    """Give the gateway as an ASGI application; everything it needs is opened by its lifespan.
 
     `configure_logs` replaces the configuration of logging by the settings.
     """
+    return _application(settings, _gateway, configure_logs)
+
+
+def create_relay_app(settings: Settings) -> edge.Edge:
+    """Give the relay alone as an ASGI application, which serves only what operators ask."""
+    return _application(settings, _relay, None)
+
+
+@contextlib.asynccontextmanager
+async def _gateway(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
+    async with open_gateway(settings, drain) as gateway:
+        yield Assembly(gateway.api.routes(gateway.upstream.dialect), gateway.store, {"gateway": gateway})
+
+
+@contextlib.asynccontextmanager
+async def _relay(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
+    async with open_relay(settings, drain, works=True) as relay:
+        yield Assembly((), relay.store, {"relay": relay})
+
+
+def _application(settings: Settings, assemble: Assemble, configure_logs: Callable[[], None] | None) -> edge.Edge:
+    grace = timedelta(seconds=settings.grace_seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -128,35 +193,13 @@ def create_app(settings: Settings, *, configure_logs: Callable[[], None] | None 
             logs.configure(settings.log_level, settings.log_format)
         else:
             configure_logs()
-        async with open_gateway(settings) as gateway:
-            app.router.routes.extend(gateway.api.routes(gateway.upstream.dialect))
-            app.state.gateway = gateway
-            with _draining_on_sigterm(gateway.api):
+        drain = Drain(grace)
+        async with assemble(settings, drain) as assembly:
+            app.router.routes.extend([*Operations(assembly.store, drain).routes(), *assembly.routes])
+            for name, part in assembly.parts.items():
+                setattr(app.state, name, part)
+            with draining.on_signals(drain, grace):
                 yield
 
     app = Starlette(lifespan=lifespan, exception_handlers=dict(edge.HANDLERS))
     return edge.Edge(app)
-
-
-@contextlib.contextmanager
-def _draining_on_sigterm(api: Api) -> Iterator[None]:
-    """Turn SIGTERM into a drain: readyz fails first, then, once nobody sends new requests, the server stops.
-
-    The server's own handler is called after the pause. Where the server has none (it runs inside another program),
-    nothing is changed.
-    """
-    stop = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or not callable(stop):
-        yield
-        return
-    loop = asyncio.get_running_loop()
-
-    def drain(number: int, frame: FrameType | None) -> None:
-        api.draining = True
-        loop.call_soon_threadsafe(loop.call_later, DRAIN_PAUSE_SECONDS, stop, number, frame)
-
-    signal.signal(signal.SIGTERM, drain)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, stop)

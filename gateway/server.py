@@ -6,13 +6,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
-from gateway import app, metrics, settings
+from gateway import app, draining, logs, metrics, settings
 
 KEEP_ALIVE_SECONDS = 75
 """Above what load balancers keep idle connections for, so that they are the ones who close."""
@@ -34,28 +37,56 @@ OPTIONS: dict[str, Any] = {
 
 
 def create_app() -> ASGIApp:
-    """Make the application from the environment: what each worker process calls."""
+    """Make the gateway from the environment: what each worker process calls."""
     return app.create_app(settings.load())
 
 
+def create_relay_app() -> ASGIApp:
+    """Make the relay alone from the environment, as `create_app` does the gateway."""
+    return app.create_relay_app(settings.load())
+
+
 def serve(effective: settings.Settings) -> NoReturn:
-    """Serve until SIGTERM or SIGINT, drain, exit with 0."""
+    """Serve until SIGTERM or SIGINT, drain, exit with 0; with 1 when it could not start."""
+    _serve(effective, create_app)
+
+
+def serve_relay(effective: settings.Settings) -> NoReturn:
+    """Deliver replies and serve only what operators ask, beside gateways on the same store; ends as `serve` does."""
+    _serve(effective, create_relay_app)
+
+
+def _serve(effective: settings.Settings, factory: Callable[[], ASGIApp]) -> NoReturn:
+    logs.configure(effective.log_level, effective.log_format)
     # The server raises the signal that ended it once more, for whoever was there before it.
     signal.signal(signal.SIGTERM, _exit_quietly)
     signal.signal(signal.SIGINT, _exit_quietly)
-    with contextlib.ExitStack() as stack:
-        if effective.workers > 1:
-            stack.enter_context(metrics.shared_by_workers())
-        uvicorn.run(
-            "gateway.server:create_app",
-            factory=True,
-            host=effective.host,
-            port=effective.port,
-            workers=effective.workers,
-            timeout_graceful_shutdown=round(effective.grace_seconds),
-            **OPTIONS,
-        )
-    sys.exit(0)
+    grace = timedelta(seconds=effective.grace_seconds)
+    options = OPTIONS | {"timeout_graceful_shutdown": draining.time_for_requests(grace).total_seconds()}
+    config = uvicorn.Config(
+        f"{__name__}:{factory.__name__}",  # by name: workers are processes of their own
+        factory=True,
+        host=effective.host,
+        port=effective.port,
+        workers=effective.workers,
+        **options,
+    )
+    started = _serve_with_workers(config) if effective.workers > 1 else _serve_alone(config)
+    sys.exit(0 if started else 1)
+
+
+def _serve_alone(config: uvicorn.Config) -> bool:
+    server = uvicorn.Server(config)
+    with contextlib.suppress(SystemExit):  # with its own code, when it could not start
+        server.run()
+    return server.started
+
+
+def _serve_with_workers(config: uvicorn.Config) -> bool:
+    with metrics.shared_by_workers(), contextlib.closing(config.bind_socket()) as listener:
+        supervisor = Multiprocess(config, [listener])
+        supervisor.run()
+    return all(worker.exitcode != STARTUP_FAILURE for worker in supervisor.processes)
 
 
 @contextlib.asynccontextmanager

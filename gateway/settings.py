@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 lets the system choose")
     workers: int = Field(1, ge=1, le=64, description="processes that accept, receive and relay side by side")
+    relay: bool = Field(True, description="deliver replies, too; without, other processes on the same store must")  # noqa: FBT003 — a default
     redis_url: str = Field("", description="URL of a Redis, a cluster or sentinels; empty: an embedded server")
     data_dir: Path = Field(Path(".gateway"), description="where the embedded server and its secret live")
     upstream: Literal["v3"] = Field("v3", description="the dialect of the upstream")

@@ -6,20 +6,20 @@ What is told of one names its people and its receiver's host, never the webhook'
 import contextlib
 import heapq
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway import keys, metrics
-from gateway.relay import batch
 from gateway.relay.delivery import host_of
 from gateway.relay.queue import read_meta
-from gateway.store import Store
+from gateway.store import Call, NoAnswer, Store
 
 PAGE = 500
 """Dead letters in one round trip."""
 
 _FIELDS = ("died_at", "accepted_at", "reason", "cause", "status", "attempts", "webhook", "count", "turns", "meta")
+_TOLD_OF_META = ("tenant", "bot_id", "user_id", "conversation_id", "request_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,20 @@ async def newest(store: Store, limit: int, wanted: Filter = EVERYTHING) -> list[
 async def show(store: Store, reply_id: str) -> DeadLetter | None:
     """Give one dead letter; None when there is none of that id."""
     for shard in keys.all_shards():
-        [letter] = await _read(store, shard, [reply_id])
-        if letter:
+        if letter := (await _read(store, shard, [reply_id])).get(reply_id):
             return letter
     return None
+
+
+def describe(letter: DeadLetter) -> dict[str, Any]:
+    """Give what is told of a dead letter as JSON takes it; whom it was for is among the rest."""
+    told = asdict(letter) | {
+        "died_at": _instant(letter.died_at),
+        "accepted_at": _instant(letter.accepted_at),
+        "turn_ids": list(letter.turn_ids),
+    }
+    del told["meta"]
+    return told | {name: letter.meta.get(name) for name in _TOLD_OF_META}
 
 
 async def redrive(store: Store, reply_ids: Iterable[str]) -> list[str]:
@@ -137,10 +147,10 @@ async def redrive_all(
 
 async def _redrive(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> list[str]:
     calls = [
-        batch.Call("redrive", (shard.due, shard.dead, shard.reply(reply_id)), (reply_id, keys.REPLY_TTL_SECONDS))
+        Call("redrive", (shard.due, shard.dead, shard.reply(reply_id)), (reply_id, keys.REPLY_TTL_SECONDS))
         for reply_id in reply_ids
     ]
-    answers = await batch.run(store, calls)
+    answers = await store.run_all(calls)
     queued = [reply_id for reply_id, answer in zip(reply_ids, answers, strict=True) if answer == 1]
     metrics.REDRIVEN.inc(len(queued))
     return queued
@@ -153,36 +163,23 @@ async def _pages(
 
     Entries that have outlived their letters are taken out.
     """
-    ids: list[str] = await store.call(lambda: store.redis.zrange(shard.dead, 0, -1, desc=True))
+    ids: list[str] = await store.command("zrange", shard.dead, 0, -1, desc=True)
     size = size or PAGE
     for start in range(0, len(ids), size):
-        page = ids[start : start + size]
-        letters = await _read(store, shard, page)
-        gone = [reply_id for reply_id, letter in zip(page, letters, strict=True) if letter is None]
-        if gone:
-            await _take_out(store, shard, gone)
-        yield [letter for letter in letters if letter and wanted.matches(letter)]
+        letters = await _read(store, shard, ids[start : start + size])
+        gone = [reply_id for reply_id, letter in letters.items() if letter is None]
+        await store.run_all(Call("prune_dead", (shard.dead, shard.reply(one)), (one,)) for one in gone)
+        yield [letter for letter in letters.values() if letter and wanted.matches(letter)]
 
 
-async def _take_out(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> None:
-    await batch.run(
-        store,
-        (batch.Call("prune_dead", (shard.dead, shard.reply(reply_id)), (reply_id,)) for reply_id in reply_ids),
-    )
-
-
-async def _read(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> list[DeadLetter | None]:
-    """Read letters of one shard in one round trip; None where there is none."""
-
-    async def read() -> list[list[str | None]]:
-        pipeline = store.redis.pipeline(transaction=False)
-        for reply_id in reply_ids:
-            pipeline.hmget(shard.reply(reply_id), _FIELDS)
-        answers: list[list[str | None]] = await pipeline.execute()
-        return answers
-
-    answers = await store.call(read)
-    return [_decode(reply_id, values) for reply_id, values in zip(reply_ids, answers, strict=True)]
+async def _read(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> dict[str, DeadLetter | None]:
+    """Read letters of one shard in one round trip: None where there is none, nothing of what cannot be read."""
+    answers = await store.run_all(Call("read_dead", (shard.reply(reply_id),), _FIELDS) for reply_id in reply_ids)
+    return {
+        reply_id: _decode(reply_id, answer)
+        for reply_id, answer in zip(reply_ids, answers, strict=True)
+        if not isinstance(answer, NoAnswer)
+    }
 
 
 def _decode(reply_id: str, values: Sequence[str | None]) -> DeadLetter | None:
@@ -210,3 +207,7 @@ def _newest(letters: Iterable[DeadLetter], limit: int) -> list[DeadLetter]:
 
 def _moment(milliseconds: str) -> datetime:
     return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,72 @@
+"""Settings as flags, and the command that shows them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings
+from tests.gateway.cli.cli_kit import SECRET, gateway, process
+
+V3 = ("--v3-url", "https://v3.example/v3")
+
+
+def test_the_effective_settings_are_printed_and_secrets_are_not() -> None:
+    result = gateway("check-config", *V3, "--redis-url", "redis://u:hidden@store:6379/0", GATEWAY_SECRET=SECRET)
+    assert result.exit_code == 0
+    lines = dict(line.split("=", 1) for line in result.stdout.splitlines())
+    assert list(lines) == [f"GATEWAY_{name.upper()}" for name in Settings.model_fields]
+    assert (lines["GATEWAY_PORT"], lines["GATEWAY_V3_URL"], lines["GATEWAY_SECRET"]) == (
+        "8080",
+        "https://v3.example/v3",
+        "1 set",
+    )
+    assert "hidden" not in result.output
+    assert SECRET not in result.output
+
+
+def test_the_settings_can_be_had_as_json() -> None:
+    shown = json.loads(gateway("check-config", "--json", *V3, "--webhook-allow", "10.0.0.0/8,fd00::/8").stdout)
+    assert shown["GATEWAY_PORT"] == 8080
+    assert shown["GATEWAY_WEBHOOK_ALLOW"] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_a_flag_goes_before_the_environment() -> None:
+    result = gateway("check-config", *V3, "--port", "9001", GATEWAY_PORT="9000", GATEWAY_HOST="::1")
+    assert "GATEWAY_PORT=9001\n" in result.stdout
+    assert "GATEWAY_HOST=::1\n" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), ("GATEWAY_V3_URL", "required")),
+        ((*V3, "--port", "70000"), ("GATEWAY_PORT=70000", "less than or equal to 65535", "port to listen on")),
+        ((*V3, "--workers", "many"), ("GATEWAY_WORKERS=many", "valid integer")),
+        ((*V3, "--log-level", "LOUD"), ("GATEWAY_LOG_LEVEL=LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'")),
+        ((*V3, "--redis-url", "http://store"), ("GATEWAY_REDIS_URL=http://store", "redis://")),
+        ((*V3, "--key-map", "none.json"), ("GATEWAY_KEY_MAP=none.json", "cannot be read")),
+        (("--v3-url", "v3.example"), ("GATEWAY_V3_URL=v3.example", "http:// or https://")),
+    ],
+)
+def test_a_wrong_setting_is_told_by_variable_value_and_what_is_allowed(
+    command: str, flags: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    result = gateway(command, *flags)
+    assert (result.exit_code, result.stdout) == (1, "")
+    for part in told:
+        assert part in result.stderr
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    result = gateway("check-config", *V3, "--port", "x", "--workers", "0")
+    assert "GATEWAY_PORT=x" in result.stderr
+    assert "GATEWAY_WORKERS=0" in result.stderr
+
+
+def test_settings_come_from_a_dotenv_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GATEWAY_V3_URL=https://v3.example\nGATEWAY_PORT=9002\n")
+    result = process("check-config")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "GATEWAY_PORT=9002\n" in result.stdout

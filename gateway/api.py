@@ -1,6 +1,5 @@
 """The endpoints: parse, call a flow, render. The V1 face, the upstream's callbacks, and what operators ask."""
 
-import asyncio
 import hashlib
 import time
 
@@ -8,18 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import auth, destinations, errors, mapping_log, metrics
+from gateway import auth, bodies, destinations, errors, mapping_log, metrics
+from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
 from gateway.store import Store
 from gateway.turns import Incoming, Turns, TurnTrace
 from mappings import v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.turn import Turn
-
-JSON = "application/json"
-
-BODY_TIMEOUT_SECONDS = 30
-"""A body that has not come by then is not coming: the connection is given up."""
 
 RETRY_AFTER_DRAIN_SECONDS = 2
 
@@ -35,14 +30,14 @@ class Api:
         callbacks: Callbacks,
         store: Store,
         webhook_allow: destinations.Networks,
-        max_body_bytes: int,
+        bodies: Bodies,
     ) -> None:
         self._authenticator = authenticator
         self._turns = turns
         self._callbacks = callbacks
         self._store = store
         self._webhook_allow = webhook_allow
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
         self.draining = False
 
     def routes(self, dialect: str) -> list[Route]:
@@ -65,11 +60,11 @@ class Api:
             mapping_log.turn_refused(trace, error, time.perf_counter() - begin)
             raise
         mapping_log.turn_accepted(trace, time.perf_counter() - begin)
-        return Response(v1.encode_accepted(turn, trace.turn_id or ""), media_type=JSON)
+        return Response(v1.encode_accepted(turn, trace.turn_id or ""), media_type=bodies.JSON)
 
     async def _take(self, request: Request, trace: TurnTrace) -> Turn:
         trace.caller = caller = self._authenticator.authenticate(request.headers.get("authorization"))
-        body = await self._read_json(request)
+        body = await self._bodies.read_json(request)
         trace.turn = turn = decode(body)
         if turn.webhook is None:
             raise errors.OutOfRange("webhook: required")
@@ -85,33 +80,25 @@ class Api:
 
     async def callback(self, request: Request) -> Response:
         """POST /callbacks/{dialect}/{token}: take one segment of a reply."""
-        body = await read_body(request, self._max_body_bytes)
+        body = await self._bodies.read(request)
         await self._callbacks.receive(request.path_params["token"], body)
-        return Response(b'{"status":"ok"}', media_type=JSON)
+        return Response(b'{"status":"ok"}', media_type=bodies.JSON)
 
     async def live(self, _request: Request) -> Response:
         """GET /livez: the process answers."""
-        return Response(b'{"status":"ok"}', media_type=JSON)
+        return Response(b'{"status":"ok"}', media_type=bodies.JSON)
 
     async def ready(self, _request: Request) -> Response:
         """GET /readyz: it can take turns: the store answers, and no drain has begun."""
         if self.draining:
             raise errors.Draining("this process is draining", retry_after_seconds=RETRY_AFTER_DRAIN_SECONDS)
         await self._store.ping()
-        return Response(b'{"status":"ok"}', media_type=JSON)
+        return Response(b'{"status":"ok"}', media_type=bodies.JSON)
 
     async def metrics(self, _request: Request) -> Response:
         """GET /metrics, for Prometheus; over all workers of this server."""
         body, media_type = metrics.render()
         return Response(body, headers={"Content-Type": media_type})
-
-    async def _read_json(self, request: Request) -> bytes:
-        media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        if media_type != JSON and not (media_type.startswith("application/") and media_type.endswith("+json")):
-            raise errors.UnsupportedMediaType(f"Content-Type: {media_type} is not taken, send {JSON}")
-        if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise errors.UnsupportedMediaType("Content-Encoding: send the body as it is, not compressed")
-        return await read_body(request, self._max_body_bytes)
 
 
 def decode(body: bytes) -> Turn:
@@ -122,22 +109,3 @@ def decode(body: bytes) -> Turn:
         raise errors.ClientError(str(error)) from error
     except ValueOutOfRange as error:
         raise errors.OutOfRange(str(error)) from error
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes; `PayloadTooLarge` beyond, before it is read where it says its length."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise errors.PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are taken")
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise errors.PayloadTooLarge(f"the body has more than the {limit} bytes that are taken")
-                chunks.append(chunk)
-    except TimeoutError:
-        raise errors.RequestTimeout(f"the body did not come within {BODY_TIMEOUT_SECONDS} seconds") from None
-    return b"".join(chunks)

@@ -5,18 +5,20 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from gateway import auth, destinations, draining, edge, embedded, http, logs, mapping_log, store
 from gateway.api import Api
+from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
 from gateway.directory import Directory
 from gateway.draining import Drain
 from gateway.open_turns import OpenTurns
 from gateway.operations import Operations
+from gateway.protocol import Limits
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
@@ -142,7 +144,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
             store=relay.store,
             webhook_allow=relay.networks,
-            max_body_bytes=settings.max_body_bytes,
+            bodies=Bodies(settings.max_body_bytes, settings.body_timeout_seconds),
         )
         yield Gateway(api, relay.worker, relay.store, upstream)
 
@@ -188,7 +190,7 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
     grace = timedelta(seconds=settings.grace_seconds)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         if configure_logs is None:
             logs.configure(settings.log_level, settings.log_format)
         else:
@@ -199,7 +201,8 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
             for name, part in assembly.parts.items():
                 setattr(app.state, name, part)
             with draining.on_signals(drain, grace):
-                yield
+                yield Limits(head_seconds=settings.head_timeout_seconds).as_state()
 
     app = Starlette(lifespan=lifespan, exception_handlers=dict(edge.HANDLERS))
+    app.router.redirect_slashes = False  # a client that followed would show its key wherever Host says
     return edge.Edge(app)

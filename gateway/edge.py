@@ -33,27 +33,34 @@ class Edge:
             await self.app(scope, receive, send)
             return
         begin = time.perf_counter()
-        request_id = _request_id(scope)
+        request_id, expects = _look(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
+
+        async def receive_expected() -> Message:
+            nonlocal expects
+            expects = False  # the server says "100 Continue" now
+            return await receive()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
+                if expects:  # nobody can tell whether the body still comes: the next request must not be taken for it
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id)
         metrics.SERVER_ACTIVE_REQUESTS.inc()
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive_expected, send_with_id)
         except ClientDisconnect:
             status = status or 499  # the client hung up: there is nobody to answer
         except Exception as error:
             log.error("request.failed", exc_info=error)  # noqa: TRY400 — the error has travelled through layers
             if not status:
-                await _refuse(errors.GatewayError("the gateway failed"), request_id)(scope, receive, send_with_id)
+                await refusal(errors.GatewayError("the gateway failed"), request_id)(scope, receive, send_with_id)
         finally:
             metrics.SERVER_ACTIVE_REQUESTS.dec()
             structlog.contextvars.unbind_contextvars("request_id")
@@ -69,19 +76,19 @@ def refuse(request: Request, error: Exception) -> Response:
     request_id: str = request.state.request_id
     match error:
         case errors.GatewayError():
-            return _refuse(error, request_id)
+            return refusal(error, request_id)
         case HTTPException(status_code=404):
-            return _refuse(errors.NotFound(f"no route {request.url.path}"), request_id)
+            return refusal(errors.NotFound(f"no route {request.url.path}"), request_id)
         case HTTPException(status_code=405):
             allowed = (error.headers or {}).get("Allow", "")
-            response = _refuse(
+            response = refusal(
                 errors.MethodNotAllowed(f"{request.method} is not served here; use {allowed}"), request_id
             )
             response.headers["Allow"] = allowed
             return response
         case HTTPException():
             kinds = {413: errors.PayloadTooLarge, 415: errors.UnsupportedMediaType}
-            return _refuse(kinds.get(error.status_code, errors.ClientError)(error.detail), request_id)
+            return refusal(kinds.get(error.status_code, errors.ClientError)(error.detail), request_id)
         case _:
             raise error
 
@@ -92,10 +99,13 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
 }
 
 
-def _refuse(error: errors.GatewayError, request_id: str) -> Response:
+def refusal(error: errors.GatewayError, request_id: str) -> Response:
+    """Give the answer to a request that is not served."""
     headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.UnsupportedCoding):
+        headers["Accept-Encoding"] = "identity"  # tells it from a wrong type: RFC 9110, section 15.5.16
     return Response(
         v1.encode_error(error.code, error.message, request_id),
         status_code=error.status,
@@ -104,10 +114,12 @@ def _refuse(error: errors.GatewayError, request_id: str) -> Response:
     )
 
 
-def _request_id(scope: Scope) -> str:
+def _look(scope: Scope) -> tuple[str, bool]:
+    """Give the request's id, the client's own if it is one, and whether the client waits before it sends the body."""
+    request_id, expects = "", False
     for name, value in scope["headers"]:
-        if name == REQUEST_ID_HEADER:
-            given: bytes = value
-            if _ACCEPTABLE_ID.fullmatch(given):
-                return given.decode("ascii")
-    return str(uuid.uuid4())
+        if name == REQUEST_ID_HEADER and _ACCEPTABLE_ID.fullmatch(value):
+            request_id = request_id or value.decode("ascii")
+        elif name == b"expect":
+            expects = True
+    return request_id or str(uuid.uuid4()), expects

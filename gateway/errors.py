@@ -64,6 +64,10 @@ class UnsupportedMediaType(ClientError):
     code = "unsupported_media_type"
 
 
+class UnsupportedCoding(UnsupportedMediaType):
+    """The body is compressed; the answer names the codings that are taken."""
+
+
 class OutOfRange(ClientError):
     """The shape is right, a value is not."""
 
@@ -76,6 +80,13 @@ class TooManyTurns(ClientError):
 
     status = 429
     code = "too_many_requests"
+
+
+class HeadersTooLarge(ClientError):
+    """The request's head, or what stands between the pieces of its body, is larger than is taken."""
+
+    status = 431
+    code = "headers_too_large"
 
 
 class UpstreamRejected(GatewayError):

@@ -16,6 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gateway import app, draining, logs, metrics, settings
+from gateway.protocol import Protocol
 
 KEEP_ALIVE_SECONDS = 75
 """Above what load balancers keep idle connections for, so that they are the ones who close."""
@@ -26,7 +27,7 @@ OPTIONS: dict[str, Any] = {
     "log_config": None,  # our own logging is configured by the application
     "access_log": False,  # 40 µs a request; the mapping log says more
     "loop": "uvloop",
-    "http": "httptools",
+    "http": Protocol,
     "ws": "none",
     "lifespan": "on",
     "server_header": False,

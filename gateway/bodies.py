@@ -1,0 +1,65 @@
+"""Bodies of requests, read with bounds: how many bytes, how long, and of which type."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+
+from starlette.requests import Request
+
+from gateway import errors
+
+JSON = "application/json"
+
+
+class Bodies:
+    """Reads what clients send: at most `max_bytes`, whole within `timeout_seconds`."""
+
+    def __init__(self, max_bytes: int, timeout_seconds: float) -> None:
+        self._max_bytes = max_bytes
+        self._timeout_seconds = timeout_seconds
+
+    async def read_json(self, request: Request) -> bytes:
+        """Read a body that says that it is JSON, or says nothing; whether it is, is not looked at."""
+        kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+            raise errors.UnsupportedMediaType(f"Content-Type: {kind} is not taken, send {JSON}")
+        return await self.read(request)
+
+    async def read(self, request: Request, *, max_bytes: int | None = None) -> bytes:
+        """Read a body of any type; `max_bytes` can lower the limit, not raise it."""
+        return b"".join([chunk async for chunk in self.stream(request, max_bytes=max_bytes)])
+
+    async def stream(self, request: Request, *, max_bytes: int | None = None) -> AsyncIterator[bytes]:
+        """Give a body as it arrives; one that announces its length is refused before it is read.
+
+        Raises `PayloadTooLarge`, `RequestTimeout` and, for a compressed body, `UnsupportedCoding`: nothing says that
+        V1 took any, and inflating is how a small request becomes a large one.
+        """
+        limit = self._max_bytes if max_bytes is None else min(max_bytes, self._max_bytes)
+        if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+            raise errors.UnsupportedCoding("Content-Encoding: send the body as it is, not compressed")
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise errors.PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are taken")
+        size = 0
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        chunks = request.stream()
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise errors.RequestTimeout(f"the body did not come within {self._timeout_seconds:g} seconds") from None
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > limit:
+                raise errors.PayloadTooLarge(f"the body has more than the {limit} bytes that are taken")
+            yield chunk
+
+
+def media_type(request: Request, taken: Collection[str]) -> str:
+    """Give the body's media type, in lower case without parameters; `UnsupportedMediaType` for others than `taken`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in taken:
+        raise errors.UnsupportedMediaType(f"Content-Type: {kind or 'required'}; send one of {', '.join(sorted(taken))}")
+    return kind

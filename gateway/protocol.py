@@ -1,0 +1,228 @@
+"""HTTP/1.1 as the gateway speaks it: uvicorn's, with bounds on time and memory, and refusals in V1's shape.
+
+By itself uvicorn waits for ever for the rest of a head or of an unwanted body, keeps as much of a head as is sent,
+takes a request without a Host or with two, and lets trailers appear among the headers that are being read.
+"""
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from gateway import edge, errors
+
+STATE_KEY: Final = "http_limits"
+"""Where the lifespan's state holds the `Limits`."""
+
+DRAIN_SECONDS: Final = 5.0
+"""For the rest of a body that is not wanted, and for a refused client to read why: closing at once could lose that."""
+
+_FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
+
+Phase: TypeAlias = Literal["idle", "head", "body", "refused"]
+"""What the client is sending: nothing, a head, a body, or what is no longer listened to."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a head may take and how much may come without being part of a body: head, chunk sizes, trailers."""
+
+    head_seconds: float = 10.0
+    head_bytes: int = 64 * 1024
+    headers: int = 100
+
+    def as_state(self) -> Mapping[str, Any]:
+        """Give what a lifespan yields for the protocol to find."""
+        return {STATE_KEY: self}
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection of a client."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits: Limits = app_state.get(STATE_KEY) or Limits()
+        self._phase: Phase = "idle"
+        self._held = 0
+        """Bytes since the last that were part of a body: what the parser may hold back."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._fault: errors.GatewayError | None = None
+        self._is_offered_another = False
+        """From the end of a head with an upgrade until the body's own parser stands where the head's stopped."""
+
+    # What the connection does
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the parent
+        """Give a new client as long for its first byte as for the rest of the head."""
+        super().connection_made(transport)
+        self._arm(self._limits.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline with the connection."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and see to it that what is neither answered nor whole has a deadline."""
+        if self._phase == "refused":
+            return
+        self._held += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._refuse(self._fault or errors.ClientError(f"the request is no HTTP/1.1: {error}"))
+        if self._held > self._limits.head_bytes and self._phase in {"head", "body"}:
+            self._refuse(self._too_large())
+        elif self._phase == "idle" and not self._is_busy and self._deadline is None:
+            self._arm(self._limits.head_seconds)  # line breaks before a request line begin no message
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                return self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self.parser = self._parser_of_body()
+                data = data[offer.args[0] :]
+
+    def _parser_of_body(self) -> httptools.HttpRequestParser:
+        """Go on with HTTP/1.1 where the client offers another protocol, as Java's does in every first request.
+
+        The parser gives up behind the head of such a request, body or not. This one is told the framing of the body
+        and stands where the other one stopped.
+        """
+        parser = httptools.HttpRequestParser(self)
+        framing = [b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING]
+        parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        return parser
+
+    # What the parser finds
+
+    def on_message_begin(self) -> None:
+        """Give the head its deadline, unless it has one since the connection was made."""
+        if self._is_offered_another:
+            return
+        self._phase = "head"
+        if self._deadline is None:
+            self._arm(self._limits.head_seconds)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Keep a piece of the target."""
+        if self._phase == "head":
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers must not become headers."""
+        if self._phase == "head":
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Look at the whole head, and let the application begin."""
+        if self._is_offered_another:
+            self._is_offered_another = False
+            return
+        self._fault = self._fault_of_head()
+        if self._fault is not None:
+            raise self._fault  # the parser stops with an error of its own
+        self._disarm()
+        super().on_headers_complete()
+        self._phase, self._held = "body", 0
+        self._is_offered_another = self.parser.should_upgrade()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, which the application bounds."""
+        self._held = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request; there may be another one behind it."""
+        if self._is_offered_another:
+            return
+        self._phase, self._held = "idle", 0
+        self._disarm()
+        super().on_message_complete()
+
+    # What the application has done
+
+    def on_response_complete(self) -> None:
+        """Give the rest of a body that was not read a moment to come, so that the connection can be used again."""
+        super().on_response_complete()
+        if self._phase == "body":
+            self._arm(DRAIN_SECONDS)
+
+    @property
+    def _is_busy(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _fault_of_head(self) -> errors.GatewayError | None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._limits.head_bytes or len(self.headers) > self._limits.headers:
+            return self._too_large()
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        is_old = self.parser.get_http_version() == "1.0"
+        if hosts > 1 or (hosts == 0 and not is_old):
+            return errors.ClientError(f"Host: {'given more than once' if hosts else 'required'}")
+        if is_old and b"transfer-encoding" in names:  # HTTP/1.0 has none: others may see another end of the body
+            return errors.ClientError("Transfer-Encoding: not a part of HTTP/1.0")
+        return None
+
+    def _too_large(self) -> errors.GatewayError:
+        limits = self._limits
+        return errors.HeadersTooLarge(
+            f"at most {limits.headers} headers and {limits.head_bytes} bytes of them are taken"
+        )
+
+    def _refuse(self, error: errors.GatewayError) -> None:
+        """Answer with the error, if no other answer is owed on this connection, and listen no more."""
+        whole, self._phase = self._phase != "body", "refused"
+        if self._is_busy and whole:
+            self._disarm()
+            self.cycle.keep_alive = False  # the answers to earlier requests come first, and then the end
+            return
+        if not whole:
+            answered = self.cycle.response_started
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if answered:
+                self.transport.close()
+                return
+        if not self.transport.is_closing():
+            response = edge.refusal(error, request_id := str(uuid.uuid4()))
+            headers = [*response.raw_headers, (edge.REQUEST_ID_HEADER, request_id.encode()), (b"connection", b"close")]
+            lines = [b"%b: %b\r\n" % header for header in headers]
+            self.transport.write(b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", response.body]))
+            self.transport.write_eof()
+            self._arm(DRAIN_SECONDS)
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._phase == "head":
+            self._refuse(errors.RequestTimeout(f"the head did not come within {self._limits.head_seconds:g} seconds"))
+        elif self.transport.get_write_buffer_size():  # whoever does not read its answer does not get it
+            self.transport.abort()
+        else:
+            self.transport.close()

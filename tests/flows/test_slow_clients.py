@@ -1,0 +1,86 @@
+"""Clients that never finish are cut off, and told why where they can still hear it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway import protocol
+from tests.flows import raw_http
+from tests.flows.conftest import World, running_world
+from tests.flows.raw_http import head
+
+
+@pytest.fixture(scope="module")
+async def world(store_url: str) -> AsyncIterator[World]:
+    """Run a gateway without patience."""
+    async with running_world(store_url, head_timeout_seconds=0.1, body_timeout_seconds=0.1) as running:
+        yield running
+
+
+async def test_a_silent_connection_is_closed(world: World) -> None:
+    async with raw_http.connect(world.url) as connection:
+        assert await connection.rest() == b""
+
+
+async def test_line_breaks_before_a_request_do_not_keep_a_connection_open(world: World) -> None:
+    async with raw_http.connect(world.url) as connection:
+        await connection.send(head("/livez", method="GET"))
+        assert (await connection.answer("GET")).status == 200
+        await connection.send("\r\n")
+        assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("answered", [0, 1], ids=["the first request", "a later one"])
+async def test_a_head_that_does_not_end_is_a_408(world: World, answered: int) -> None:
+    async with raw_http.connect(world.url) as connection:
+        for _ in range(answered):
+            await connection.send(head("/livez", method="GET"))
+            assert (await connection.answer("GET")).status == 200
+        await connection.send("GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        await connection.drip(b"x")
+        answer = await connection.answer("GET")
+        assert (answer.status, answer.json["error"]) == (408, "request_timeout")
+        assert answer.headers["connection"] == "close"
+        assert answer.headers["x-request-id"] == answer.json["request_id"]
+        assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+async def test_a_body_that_does_not_end_is_a_408(world: World, framing: str) -> None:
+    async with raw_http.connect(world.url) as connection:
+        await connection.send(head("/v2/complete", framing))
+        await connection.drip(b"1\r\nx\r\n")
+        answer = await connection.answer()
+        assert (answer.status, answer.json["error"]) == (408, "request_timeout")
+        assert "body" in answer.json["message"]
+
+
+async def test_the_rest_of_an_unwanted_body_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "DRAIN_SECONDS", 0.1)
+    async with raw_http.connect(world.url) as connection:
+        await connection.send(head("/nowhere", "Content-Length: 100000"))
+        assert (await connection.answer()).status == 404
+        await connection.drip(b"x")
+        assert await connection.rest() == b""
+
+
+async def test_a_refused_client_that_goes_on_is_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "DRAIN_SECONDS", 0.1)
+    async with raw_http.connect(world.url) as connection:
+        await connection.send("no request\r\n\r\n")
+        assert (await connection.answer()).status == 400
+        await connection.send("x" * 100_000)
+        assert await connection.rest() == b""
+
+
+async def test_who_hangs_up_in_the_middle_leaves_the_others_alone(world: World) -> None:
+    for sent in (
+        "",
+        "GET /liv",
+        head("/v2/complete", "Content-Length: 100"),
+        head("/v2/complete", "Content-Length: 2") + "{",
+    ):
+        async with raw_http.connect(world.url) as connection:
+            await connection.send(sent)
+    assert (await raw_http.ask(world.url, head("/livez", method="GET"), method="GET")).status == 200
+    assert await world.sandbox.calls() == []

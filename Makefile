@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv --quiet pip compile --upgrade --universal --python-version 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench format lock clean
+.PHONY: help run test chaos check bench format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: $(VENV)/runtime.stamp ## run store, sandbox and gateway together, and tell 
 
 test: $(VENV)/dev.stamp ## run the tests with branch coverage; ARGS="-k name" chooses
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## break processes, store, network and receivers under traffic; ARGS="--seed 1 --replicas 3"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(VENV)/dev.stamp ## look at format, lint, types and the layers of imports
 	$(BIN)/ruff format --check .

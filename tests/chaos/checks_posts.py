@@ -1,0 +1,155 @@
+"""What must hold of the way to the upstream: from a client's request to the message in its conversation."""
+
+import itertools
+from collections import defaultdict
+
+from tests.chaos import texts
+from tests.chaos.oracle import Finding, invariant
+from tests.chaos.records import Call, Class
+from tests.chaos.story import Pair, Story
+
+UNKNOWN_OUTCOME = (Class.PROCESS, Class.DRAIN, Class.STORE, Class.FLUSH, Class.UPSTREAM)
+"""Faults that can come between an effect and its record."""
+
+ANSWER_SECONDS = 2.3
+"""Within 2 s of a store that has become a black hole, and what two busy cores add to it."""
+
+TEXT = 60
+
+
+@invariant("I4", "one live upstream conversation per key, bot and user")
+def one_conversation(story: Story, finding: Finding) -> None:
+    """Count the live conversations of each pair, and how often its creation was asked for."""
+    for pair, conversations in story.conversations_of.items():
+        live = [one for one in conversations if not story.is_deleted(one.id)]
+        finding.hold(len(live) <= 1, f"{pair[2]} of {pair[1][:8]} has {len(live)} live conversations")
+    created: dict[Pair, list[Call]] = defaultdict(list)
+    for call in story.logs.calls:
+        if call.method == "POST" and call.path.endswith("/conversations") and call.pair and call.took_effect:
+            created[(call.account or "", *call.pair)].append(call)
+    for pair, calls in created.items():
+        deleted = [one for one in story.conversations_of.get(pair, ()) if story.is_deleted(one.id)]
+        finding.hold(
+            len(calls) <= 1 + len(deleted),
+            f"{pair[2]} of {pair[1][:8]} was created {len(calls)} times",
+            excuse=story.near(calls[0].at, calls[-1].at, *UNKNOWN_OUTCOME),
+        )
+
+
+@invariant("I5", "a conversation begins with exactly the history of a request of its key")
+def seeded_with_a_history(story: Story, finding: Finding) -> None:
+    """Look for the request whose flattened history each creation carries."""
+    histories: dict[Pair, set[tuple[tuple[bool, str], ...]]] = defaultdict(set)
+    for request in story.logs.requests:
+        histories[story.pair(request)].add(request.history)
+    for call in story.logs.calls:
+        if call.method == "POST" and call.path.endswith("/conversations") and call.pair:
+            known = histories.get((call.account or "", *call.pair), set())
+            finding.hold(call.seed in known, f"{call.pair[1]} was begun with {len(call.seed)} messages of no request")
+
+
+@invariant("I6", "each accepted message is posted once; twice only around a fault")
+def posted_once(story: Story, finding: Finding) -> None:
+    """Count the posts of each request that took effect."""
+    for request in story.logs.requests:
+        posts = story.posts.get(request.id, ())
+        if request.accepted_at is not None:
+            finding.hold(bool(posts), f"{request.id} was accepted and is not upstream")
+        if len(posts) > 1:
+            near = story.near(min(posts[0].at, request.began), max(posts[-1].at, request.ended), *UNKNOWN_OUTCOME)
+            finding.hold(False, f"{request.id} was posted {len(posts)} times", excuse=near)
+    finding.figures["posts"] = sum(len(posts) for posts in story.posts.values())
+
+
+@invariant("I7", "what was answered before the next was sent is upstream before it")
+def in_order(story: Story, finding: Finding) -> None:
+    """Compare the order of the first posts with that of the requests of each conversation."""
+    for requests in story.chats.values():
+        for earlier, later in itertools.combinations(requests, 2):
+            if earlier.accepted_at is None or earlier.accepted_at >= later.began:
+                continue
+            before, after = story.posts.get(earlier.id), story.posts.get(later.id)
+            if before and after:
+                finding.hold(before[0].at <= after[0].at, f"{later.id} went before {earlier.id}")
+
+
+@invariant("I11", "one key's data never reaches another key's upstream calls")
+def kept_apart(story: Story, finding: Finding) -> None:
+    """Look at whose messages each call of a key holds, and whether it holds what only the webhook may know."""
+    secrets = {request.id: _secret(request.webhook) for request in story.logs.requests}
+    for call in story.logs.calls:
+        for request_id in texts.ids_in([*([call.posted[1]] if call.posted else []), *(text for _, text in call.seed)]):
+            request = story.requests.get(request_id)
+            owner = story.logs.accounts[request.key] if request else None
+            finding.hold(owner == call.account, f"{request_id} in a call of another key: {call.method} {call.path}")
+            finding.hold(secrets.get(request_id, "-") not in call.body, f"the webhook of {request_id} went upstream")
+
+
+def _secret(webhook: str) -> str:
+    return webhook.partition("token=")[2].partition("&")[0] or "-"
+
+
+@invariant("I15", "text is identical, code point for code point, on its way upstream")
+def same_text(story: Story, finding: Finding) -> None:
+    """Compare what was posted with what was sent."""
+    for request_id, posts in story.posts.items():
+        request = story.requests.get(request_id)
+        for call in posts:
+            same = request is not None and call.posted == (False, request.text)
+            finding.hold(same, f"{request_id} was posted as {call.posted and call.posted[1][:TEXT]!r}")
+
+
+@invariant("I19", "no 2xx while the store cannot store, and an answer within 2 s")
+def nothing_accepted_without_a_store(story: Story, finding: Finding) -> None:
+    """Look at the requests that were sent and answered while the store was away."""
+    for fault in story.logs.faults:
+        if fault.name not in {"store refused", "store black hole", "CLIENT PAUSE", "DEBUG SLEEP"}:
+            continue
+        for request in story.logs.requests:
+            for one in request.exchanges:
+                # The begin of a pause is noted before the store has heard of it.
+                if one.sent_at < fault.began + 0.2 or one.sent_at > fault.ended:
+                    continue
+                frozen = story.near(one.sent_at, one.ended_at, Class.PROCESS, Class.DRAIN)
+                if one.ended_at < fault.ended:
+                    accepted = one.status is not None and 200 <= one.status < 300
+                    finding.hold(not accepted, f"{request.id} was accepted during {fault.name}")
+                if not frozen:
+                    seconds = min(one.ended_at, fault.ended) - one.sent_at
+                    finding.hold(seconds < ANSWER_SECONDS, f"{request.id} hung {seconds:.1f} s during {fault.name}")
+
+
+@invariant("I20", "hostile requests get a 4xx; clients are refused only around a fault; no process ends by itself")
+def refused_clearly(story: Story, finding: Finding) -> None:
+    """Look at every answer that is no 2xx."""
+    trouble = (*UNKNOWN_OUTCOME, Class.DELETION)
+    for hostile in story.logs.hostile:
+        fine = hostile.status is not None and 400 <= hostile.status < 500
+        near = story.near(hostile.sent_at, hostile.ended_at, *trouble)
+        finding.hold(fine, f"{hostile.kind} got {hostile.status}", excuse=near and hostile.status in {None, 503})
+    for request in story.logs.requests:
+        for one in request.exchanges:
+            accepted = one.status is not None and 200 <= one.status < 300
+            # Who waits for a place that a dead process holds waits for its lease.
+            near = story.near(one.sent_at - story.logs.limits.turn, one.ended_at, *trouble)
+            finding.hold(accepted, f"{request.id} got {one.status} for no reason", excuse=near and one.status != 500)
+    for crash in story.logs.crashes:
+        finding.hold(False, crash)
+
+
+@invariant("I22", "SIGTERM: exit 0 within the grace period")
+def ended_well(story: Story, finding: Finding) -> None:
+    """Look at the ends of the processes that were asked to end."""
+    for one in story.logs.exits:
+        finding.hold(one.code == 0, f"replica {one.replica} ended with {one.code}")
+        finding.hold(one.seconds <= story.logs.limits.grace + 2, f"replica {one.replica} took {one.seconds:.1f} s")
+
+
+@invariant("I25", "an identical request at the same time is the same turn")
+def joined(story: Story, finding: Finding) -> None:
+    """Compare the ids that both senders of one request got."""
+    for request in story.logs.requests:
+        if request.twin:
+            ids = {one.message_id for one in request.exchanges if one.status == 200}
+            near = story.near(request.began, request.ended, *UNKNOWN_OUTCOME)
+            finding.hold(len(ids) <= 1, f"{request.id} became {len(ids)} turns", excuse=near)

@@ -1,0 +1,224 @@
+"""The clients: conversations that go on, each request sent again as the same bytes until it is answered."""
+
+import asyncio
+import contextlib
+import json
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.chaos import texts
+from tests.chaos.receivers import KINDS, Receivers
+from tests.chaos.records import Arrival, Exchange, Request, Said
+from tests.chaos.world import Replica, now
+
+TRY_SECONDS = 9.0
+"""How long a client waits for an answer: longer than a turn that goes well, shorter than one that meets a freeze."""
+
+PATIENCE_SECONDS = 60.0
+"""How long a client goes on sending one request."""
+
+KEYS = 3
+BOTS = 2
+USERS = 4
+SHARE_OF_STEADY = 0.4
+SHARE_OF_TWINS = 0.08
+SHARE_OF_IMPATIENT = 0.25
+"""How often a client sends its next message before the reply to the last has come."""
+
+WINDOWS = ((0, 0), (0, 1), (1, 3), (4, 7), (5, 9))
+"""Delay windows, in seconds. The bots need up to 2.5 s: the longer ones are open when their reply is whole."""
+
+REPLY_SECONDS = 20.0
+
+
+@dataclass(eq=False, slots=True)
+class Chat:
+    """One conversation as its client holds it."""
+
+    name: str
+    key: str
+    bot: str
+    user: str
+    receiver: str
+    sent: int = 0
+    history: list[tuple[bool, list[str]]] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
+    replied: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: bool = False
+    """The suite is about to take the conversation away upstream: nothing is to be under way then."""
+    quiet: bool = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has got the reply to its last message, and nobody else is at it."""
+        return self.quiet and not self.paused and f"{self.name}.{self.sent}" in self.answered
+
+
+class Clients:
+    """All clients of a run. `rate` is in requests per second over all of them."""
+
+    def __init__(self, seed: int, rate: float, replicas: Sequence[Replica], receivers: Receivers) -> None:
+        self._draw = random.Random(seed)
+        self._rate = rate
+        self._replicas = replicas
+        self._receivers = receivers
+        self._session: aiohttp.ClientSession | None = None
+        self.requests: list[Request] = []
+        self.keys = [f"sk-chaos-{number}-{self._draw.randbytes(12).hex()}" for number in range(KEYS)]
+        self.secrets: dict[str, str] = {}
+        """The secret in the query of each request's webhook."""
+        self.chats: dict[str, Chat] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        receivers.on_delivery = self._on_delivery
+
+    async def run(self, seconds: float, most: int | None = None) -> None:
+        """Send requests for so long, or so many; every one that was begun is carried to its end."""
+        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        timeout = aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=2)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False) as self._session:
+            at = began
+            while loop.time() - began < seconds and (most is None or len(self.requests) < most):
+                at += self._draw.expovariate(self._rate)
+                await asyncio.sleep(max(at - loop.time(), 0))
+                chat = self._choose()
+                request = self._compose(chat)
+                self._start(self._turn(chat, request, encode(request, chat.history)))
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until every request that was begun has ended."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        task.result()
+
+    def _choose(self) -> Chat:
+        """Choose who speaks next: somebody who is not waiting, now and then somebody who is, or somebody new."""
+        known = [chat for chat in self.chats.values() if not chat.paused]
+        impatient = self._draw.random() < SHARE_OF_IMPATIENT
+        idle = [chat for chat in known if (chat.quiet or impatient) and chat.sent < 12]
+        if idle and self._draw.random() < 0.7:
+            return self._draw.choice(idle)
+        number = len(self.chats)
+        draw = self._draw
+        steady = draw.random() < SHARE_OF_STEADY
+        chat = Chat(
+            name=f"c{number}",
+            key=self.keys[number % KEYS],
+            # Few bots and users, so that different keys have conversations of the same pair.
+            bot=str(uuid.UUID(int=number // (KEYS * USERS) % BOTS + 1, version=4)),
+            user=f"user-{number // KEYS % USERS}-{number // (KEYS * USERS * BOTS)}",
+            receiver="steady" if steady else draw.choice([*KINDS]),
+        )
+        self.chats[chat.name] = chat
+        return chat
+
+    def _compose(self, chat: Chat) -> Request:
+        chat.sent += 1
+        chat.quiet = False
+        request_id = f"{chat.name}.{chat.sent}"
+        secret = self._draw.randbytes(12).hex()
+        self.secrets[request_id] = secret
+        low, high = self._draw.choice(WINDOWS)
+        request = Request(
+            id=request_id,
+            key=chat.key,
+            bot=chat.bot,
+            user=chat.user,
+            text=texts.message(request_id, self._draw),
+            history=flat(chat.history),
+            webhook=self._receivers.webhook(chat.receiver, request_id, secret),
+            min_delay=low,
+            max_delay=high,
+            twin=self._draw.random() < SHARE_OF_TWINS,
+        )
+        self.requests.append(request)
+        return request
+
+    async def _turn(self, chat: Chat, request: Request, body: bytes) -> None:
+        """Send one request until it is answered, then wait for the reply as a person would."""
+        chat.replied.clear()
+        async with asyncio.TaskGroup() as group:
+            for sender in range(2 if request.twin else 1):
+                group.create_task(self._send(request, body, random.Random(f"{request.id} {sender}")))
+        if request.accepted_at is not None:
+            chat.history.append((False, [request.text]))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPLY_SECONDS):
+                    await chat.replied.wait()
+        chat.quiet = True
+
+    async def _send(self, request: Request, body: bytes, draw: random.Random) -> None:
+        begin = now()
+        while now() - begin < PATIENCE_SECONDS:
+            exchange = await self._try(request, body, draw.randrange(len(self._replicas)))
+            request.exchanges.append(exchange)
+            if exchange.status is not None and exchange.status < 500 and exchange.status != 429:
+                return
+            await asyncio.sleep(draw.uniform(0.2, 0.8))
+
+    async def _try(self, request: Request, body: bytes, replica: int) -> Exchange:
+        headers = {"Authorization": f"Bearer {request.key}", "Content-Type": "application/json"}
+        sent_at = now()
+        status: int | None = None
+        message_id: str | None = None
+        if self._session is None:
+            raise RuntimeError("the clients are not running")
+        try:
+            url = f"{self._replicas[replica].url}/v2/complete"
+            async with self._session.post(url, data=body, headers=headers) as answer:
+                status = answer.status
+                content = await answer.json()
+                message_id = content.get("message_id")
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            pass
+        return Exchange(replica, sent_at, now(), status, message_id)
+
+    def _on_delivery(self, arrival: Arrival) -> None:
+        chat = self.chats.get(texts.chat_of(arrival.request))
+        if chat is None or arrival.delivery in chat.seen:
+            return
+        chat.seen.add(arrival.delivery)
+        chat.answered.update(texts.ids_in(arrival.texts))
+        chat.history.append((True, list(arrival.texts)))
+        chat.replied.set()
+
+
+def encode(request: Request, history: Sequence[tuple[bool, list[str]]]) -> bytes:
+    """Give the body of a request, in V1's shape."""
+    return json.dumps(
+        {
+            "bot_id": request.bot,
+            "user_id": request.user,
+            "conversation_id": f"chat-{request.chat}",
+            "message": request.text,
+            "messages": [{"bot": from_bot, "content": said} for from_bot, said in history],
+            "webhook": request.webhook,
+            "min_delay": request.min_delay,
+            "max_delay": request.max_delay,
+            "platform": "chaos",
+            "language": "en",
+            "user_kv_pairs": {"age": 30},
+        },
+        ensure_ascii=False,
+    ).encode()
+
+
+def flat(history: Sequence[tuple[bool, list[str]]]) -> tuple[Said, ...]:
+    """Give a history as atomic messages."""
+    return tuple((from_bot, text) for from_bot, said in history for text in said)

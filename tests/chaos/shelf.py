@@ -1,0 +1,60 @@
+"""What lies in the store at the end of a run, read from the keys that are declared; and dead letters sent again."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+
+import msgspec
+
+from gateway import keys
+from tests.chaos.records import DeadLetter
+from tests.chaos.world import SECRET, World
+
+REST_SECONDS = 90.0
+"""How long the last replies may take when nothing goes wrong any more: a lease, and the schedule of attempts."""
+
+
+async def come_to_rest(world: World) -> None:
+    """Wait until no reply is on its way any more."""
+    async with asyncio.timeout(REST_SECONDS):
+        while await _count(world, [shard.due for shard in keys.all_shards()]):
+            await asyncio.sleep(0.1)
+
+
+async def read_dead_letters(world: World) -> list[DeadLetter]:
+    """Read what was given up, with its texts and its webhook, which no operator is shown."""
+    found = []
+    for shard in keys.all_shards():
+        for reply_id in await world.redis.zrange(shard.dead, 0, -1):
+            fields = await world.redis.hgetall(shard.reply(reply_id))
+            segments = [fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)]
+            said = tuple(msgspec.json.decode(segment)[1] for segment in segments)
+            found.append(DeadLetter(reply_id, fields["reason"], said, fields["webhook"]))
+    return found
+
+
+async def count_dead_letters(world: World) -> int:
+    """Count what is given up."""
+    return await _count(world, [shard.dead for shard in keys.all_shards()])
+
+
+async def redrive_all(world: World) -> int:
+    """Send every dead letter again, as an operator would; tell how many."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "dead-letters", "redrive", "--all", "--yes", "--json"),
+        env={**os.environ, "GATEWAY_REDIS_URL": world.store_url, "GATEWAY_SECRET": SECRET},
+        stdout=PIPE,
+    )
+    output, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"dead letters could not be sent again: exit code {process.returncode}")
+    return len(json.loads(output))
+
+
+async def _count(world: World, names: list[str]) -> int:
+    pipeline = world.redis.pipeline(transaction=False)
+    for name in names:
+        pipeline.zcard(name)
+    return sum(await pipeline.execute())

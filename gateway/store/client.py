@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from gateway import errors, keys, metrics, redis_url
 from gateway.store import connections, scripts
@@ -107,7 +107,7 @@ class Store:
         began = time.perf_counter()
         try:
             answers = await self._servers.run(batch, self._send, self._deadline(), patient=patient)
-        except RedisError as error:
+        except ResponseError as error:
             raise self._refused(error) from error
         finally:
             elapsed = time.perf_counter() - began
@@ -124,21 +124,21 @@ class Store:
             return await self._servers.call(
                 key, lambda client: getattr(client, name)(key, *arguments, **options), self._deadline()
             )
-        except RedisError as error:
+        except ResponseError as error:
             raise self._refused(error) from error
 
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Carry out an idempotent command on a store that is one server."""
         try:
             return await self._servers.call("", lambda _: command(), self._deadline())
-        except RedisError as error:
+        except ResponseError as error:
             raise self._refused(error) from error
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the store takes calls."""
         try:
             await self._servers.ping(self._deadline())
-        except RedisError as error:
+        except ResponseError as error:
             raise self._refused(error) from error
 
     @property

@@ -14,7 +14,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import redis.asyncio as redis
 import structlog
-from redis.exceptions import AskError, ClusterDownError, ReadOnlyError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    InvalidResponse,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -34,7 +42,7 @@ PROBE = "#!lua flags=allow-oom\nreturn 1"
 REDIRECTIONS = (AskError, TryAgainError, ClusterDownError)
 """What a cluster's server says of a slot: the cluster knows what to do. (A `MovedError` is an `AskError`.)"""
 
-_DEAD = (RedisConnectionError, ReadOnlyError, OSError)
+_DEAD = (RedisConnectionError, InvalidResponse, ReadOnlyError, OSError)
 """Where a new connection may do: among them LOADING, and READONLY of a master that is one no longer."""
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""The sandbox as one ASGI application: the emulated API, the inbox, the pages and the control surface."""
+"""The sandbox as one ASGI application: the emulated APIs, the inbox, the pages and the control surface."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -9,9 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from gateway.sandbox import answers, calls, control, faulty, inbox, site
+from gateway.sandbox.chatbotkit.app import PATHS
+from gateway.sandbox.chatbotkit.control import ControlEndpoints as ChatBotKitControlEndpoints
 from gateway.sandbox.settings import SandboxSettings
 from gateway.sandbox.v3.account import AccountEndpoints, PictureEndpoints
 from gateway.sandbox.v3.conversations import ConversationEndpoints
@@ -35,24 +37,28 @@ def create_app(settings: SandboxSettings | None = None) -> Starlette:
             await world.close()
 
     prefix = world.settings.prefix
+    apis = (f"{prefix}/api/", *(f"{prefix}{path}/" for path in PATHS))
+    chatbotkit = world.chatbotkit.create_app()
 
     def spared(method: str, path: str) -> bool:
-        """Tell what faults never befall: all but the API and deliveries to the inbox."""
-        return not (path.startswith(f"{prefix}/api/") or inbox.is_delivery(method, path))
+        """Tell what faults never befall: all but the APIs and deliveries to the inbox."""
+        return not (path.startswith(apis) or inbox.is_delivery(method, path))
 
     app = Starlette(
         routes=[
             *control.ControlEndpoints(world).routes(),
+            *ChatBotKitControlEndpoints(world.chatbotkit.accounts, world.chatbotkit.bots).routes(),
             *site.SiteEndpoints(world).routes(),
             *inbox.InboxEndpoints(world.deliveries, world.settings).routes(),
             *PictureEndpoints(world.access).routes(),
             *(_below(prefix, route) for route in _api(world)),
+            *(Mount(f"{prefix}{path}", chatbotkit) for path in PATHS),
         ],
         middleware=[
             Middleware(
                 calls.CallLogMiddleware,
                 calls=world.calls,
-                api=f"{prefix}/api/",
+                apis=apis,
                 max_body_bytes=world.settings.max_body_bytes,
             ),
             Middleware(faulty.FaultyMiddleware, rules=world.request_faults, pulse=world.pulse, spared=spared),

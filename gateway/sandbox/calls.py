@@ -89,17 +89,19 @@ class _Body:
 
 
 class CallLogMiddleware:
-    """Records every call below the API's path."""
+    """Records every call below the APIs' paths."""
 
-    def __init__(self, app: ASGIApp, *, calls: journal.Journal[Call], api: str, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, calls: journal.Journal[Call], apis: tuple[str, ...], max_body_bytes: int
+    ) -> None:
         self._app = app
         self._calls = calls
-        self._api = api
+        self._apis = apis
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(self._api):
+        if scope["type"] != "http" or not scope["path"].startswith(self._apis):
             await self._app(scope, receive, send)
             return
         body = _Body()

@@ -3,13 +3,13 @@
 import inspect
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
 from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.sandbox import answers, calls, inbox
 from gateway.sandbox.v3.state import Conversation
@@ -191,12 +191,20 @@ def _call_table(log: Sequence[calls.Call]) -> str:
 def _route_table(routes: Sequence[BaseRoute]) -> str:
     rows = "".join(
         f"<tr><td>{' '.join(sorted((route.methods or set()) - {'HEAD'}))}</td>"
-        f"<td><code>{escape(route.path)}</code></td>"
+        f"<td><code>{escape(path)}</code></td>"
         f"<td>{escape(inspect.getdoc(route.endpoint) or '')}</td></tr>"
-        for route in routes
-        if isinstance(route, Route)
+        for path, route in _flat(routes)
     )
     return f'<div class="scroll"><table>{rows}</table></div>'
+
+
+def _flat(routes: Iterable[BaseRoute], below: str = "") -> Iterator[tuple[str, Route]]:
+    """Give every route with its whole path, also those of mounted applications."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield below + route.path, route
+        elif isinstance(route, Mount):
+            yield from _flat(route.routes, below + route.path)
 
 
 def _deliveries(deliveries: Sequence[inbox.Delivery]) -> str:

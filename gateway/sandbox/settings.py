@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Self
+from typing import Literal, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,12 @@ class SandboxSettings:
 
     webhook_retry_after: timedelta = timedelta(seconds=1)
     """The wait after a first failed call; it doubles from call to call."""
+
+    chatbotkit_events: Literal["openapi", "seed"] = "openapi"
+    """Which of the two public descriptions ChatBotKit's streams follow, where they differ."""
+
+    chatbotkit_bots: frozenset[str] | None = None
+    """The bots that ChatBotKit knows; None: any."""
 
     max_body_bytes: int = 8 * 2**20
     """The largest request body that the API takes."""

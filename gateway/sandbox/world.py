@@ -1,6 +1,7 @@
 """Everything that one sandbox is made of, wired together."""
 
 from gateway.sandbox import calls, faults, inbox, journal, tasks
+from gateway.sandbox.chatbotkit.app import ChatBotKit
 from gateway.sandbox.settings import SandboxSettings
 from gateway.sandbox.v3 import callbacks
 from gateway.sandbox.v3.access import Access
@@ -25,6 +26,7 @@ class World:
         self.access = Access(settings, Accounts(settings.keys))
         self.sender = callbacks.Sender(settings, self.callbacks)
         self.speaker = Speaker(settings, Announcer(self.sender, self.callback_faults), self.background)
+        self.chatbotkit = ChatBotKit(settings, self.background, self.pulse)
 
     async def open(self) -> None:
         """Make what needs the running loop."""
@@ -35,6 +37,7 @@ class World:
         await self.background.cancel()
         self.speaker.clear()
         self.access.accounts.clear()
+        self.chatbotkit.clear()
         self.request_faults.arm([])
         self.callback_faults.arm([])
         for record in (self.calls, self.deliveries, self.callbacks):

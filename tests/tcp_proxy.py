@@ -29,7 +29,7 @@ class _Connection:
     def reset(self) -> None:
         for writer in self.writers:
             raw = writer.get_extra_info("socket")
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed already
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 

@@ -106,10 +106,9 @@ def never_late(story: Story, finding: Finding) -> None:
             lateness.append(late)
         allowed = LATE_SECONDS
         if held_up:
-            allowed += max(fault.ended for fault in held_up) - due.latest + limits.lease + limits.scan
-        finding.hold(late <= max(allowed, LATE_SECONDS), f"{first.delivery} for {first.request} was {late:.2f} s late")
-        if held_up and late > LATE_SECONDS:
-            finding.excused.append(first.delivery)
+            allowed += max(fault.ended - due.latest for fault in held_up) + limits.lease + limits.scan
+        what = f"{first.delivery} for {first.request} was {late:.2f} s late"
+        finding.hold(late <= LATE_SECONDS, what, excuse=late <= allowed)
     if len(lateness) > 1:
         cuts = statistics.quantiles(lateness, n=100, method="inclusive")
         finding.figures |= {"late p50 s": round(cuts[49], 3), "late p99 s": round(cuts[98], 3)}

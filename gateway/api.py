@@ -1,4 +1,4 @@
-"""The endpoints: parse, call a flow, render. The V1 face, the upstream's callbacks, and what operators ask."""
+"""The endpoints: parse, call a flow, render. The V1 face and the upstream's callbacks."""
 
 import hashlib
 import time
@@ -7,20 +7,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import auth, bodies, destinations, errors, mapping_log, metrics
+from gateway import auth, bodies, destinations, errors, mapping_log
 from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
-from gateway.store import Store
 from gateway.turns import Incoming, Turns, TurnTrace
 from mappings import v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.turn import Turn
 
-RETRY_AFTER_DRAIN_SECONDS = 2
-
 
 class Api:
-    """The endpoints over the flows. `draining` is set from the SIGTERM on."""
+    """The endpoints over the flows."""
 
     def __init__(
         self,
@@ -28,26 +25,20 @@ class Api:
         authenticator: auth.Authenticator,
         turns: Turns,
         callbacks: Callbacks,
-        store: Store,
         webhook_allow: destinations.Networks,
         bodies: Bodies,
     ) -> None:
         self._authenticator = authenticator
         self._turns = turns
         self._callbacks = callbacks
-        self._store = store
         self._webhook_allow = webhook_allow
         self._bodies = bodies
-        self.draining = False
 
     def routes(self, dialect: str) -> list[Route]:
         """Give the routes; `dialect` names the upstream whose callbacks are taken."""
         return [
             Route("/v2/complete", self.complete, methods=["POST"]),
             Route(f"/callbacks/{dialect}/{{token}}", self.callback, methods=["POST"]),
-            Route("/livez", self.live, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
-            Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
     async def complete(self, request: Request) -> Response:
@@ -83,22 +74,6 @@ class Api:
         body = await self._bodies.read(request)
         await self._callbacks.receive(request.path_params["token"], body)
         return Response(b'{"status":"ok"}', media_type=bodies.JSON)
-
-    async def live(self, _request: Request) -> Response:
-        """GET /livez: the process answers."""
-        return Response(b'{"status":"ok"}', media_type=bodies.JSON)
-
-    async def ready(self, _request: Request) -> Response:
-        """GET /readyz: it can take turns: the store answers, and no drain has begun."""
-        if self.draining:
-            raise errors.Draining("this process is draining", retry_after_seconds=RETRY_AFTER_DRAIN_SECONDS)
-        await self._store.ping()
-        return Response(b'{"status":"ok"}', media_type=bodies.JSON)
-
-    async def metrics(self, _request: Request) -> Response:
-        """GET /metrics, for Prometheus; over all workers of this server."""
-        body, media_type = metrics.render()
-        return Response(body, headers={"Content-Type": media_type})
 
 
 def decode(body: bytes) -> Turn:

@@ -142,7 +142,6 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
                 settle=timedelta(seconds=settings.settle_seconds),
             ),
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
-            store=relay.store,
             webhook_allow=relay.networks,
             bodies=Bodies(settings.max_body_bytes, settings.body_timeout_seconds),
         )
@@ -202,7 +201,10 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
                 setattr(app.state, name, part)
             with draining.on_signals(drain, grace):
                 yield Limits(head_seconds=settings.head_timeout_seconds).as_state()
+            drain.begin()
+            await outermost.finish(drain.left())
 
     app = Starlette(lifespan=lifespan, exception_handlers=dict(edge.HANDLERS))
     app.router.redirect_slashes = False  # a client that followed would show its key wherever Host says
-    return edge.Edge(app)
+    outermost = edge.Edge(app)
+    return outermost

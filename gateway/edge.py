@@ -1,9 +1,11 @@
 """What every request meets first and every answer last: its id, its metrics, and errors in V1's shape."""
 
+import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import structlog
 from starlette.applications import Starlette
@@ -16,6 +18,9 @@ from gateway import errors, metrics
 from mappings import v1
 
 REQUEST_ID_HEADER = b"x-request-id"
+RETRY_AFTER_CUT_SECONDS = 1
+"""Another process serves the retry, if there is one; this one's place takes longer to be filled."""
+
 _ACCEPTABLE_ID = re.compile(rb"[!-~]{1,128}")
 
 log = structlog.get_logger(__name__)
@@ -26,12 +31,24 @@ class Edge:
 
     def __init__(self, app: Starlette) -> None:
         self.app = app
+        self._serving: set[asyncio.Task[object]] = set()
+
+    async def finish(self, patience: timedelta) -> None:
+        """Wait until no request is served any more, at most so long: those that the server has cut still clear up."""
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=patience.total_seconds())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; lifespan and other scopes pass through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if task := asyncio.current_task():
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+        await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin = time.perf_counter()
         request_id, expects = _look(scope)
         scope.setdefault("state", {})["request_id"] = request_id
@@ -57,10 +74,12 @@ class Edge:
             await self.app(scope, receive_expected, send_with_id)
         except ClientDisconnect:
             status = status or 499  # the client hung up: there is nobody to answer
+        except asyncio.CancelledError:  # the server's grace period is over: this task ends here in any case
+            if not status:
+                cut = errors.Draining("this process is stopping", retry_after_seconds=RETRY_AFTER_CUT_SECONDS)
+                await refusal(cut, request_id)(scope, receive, send_with_id)
         except Exception as error:
             log.error("request.failed", exc_info=error)  # noqa: TRY400 — the error has travelled through layers
-            if not status:
-                await refusal(errors.GatewayError("the gateway failed"), request_id)(scope, receive, send_with_id)
         finally:
             metrics.SERVER_ACTIVE_REQUESTS.dec()
             structlog.contextvars.unbind_contextvars("request_id")
@@ -71,7 +90,12 @@ class Edge:
             ).observe(time.perf_counter() - begin)
 
 
-def refuse(request: Request, error: Exception) -> Response:
+async def fail(request: Request, _error: Exception) -> Response:
+    """Answer for a defect of ours, in V1's shape and without a word about it; the error goes on to the log."""
+    return refusal(errors.GatewayError("the gateway failed"), request.state.request_id)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
     """Answer an expected error in V1's shape: the one place where errors become HTTP."""
     request_id: str = request.state.request_id
     match error:
@@ -93,7 +117,8 @@ def refuse(request: Request, error: Exception) -> Response:
             raise error
 
 
-HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    Exception: fail,
     errors.GatewayError: refuse,
     HTTPException: refuse,
 }

@@ -27,6 +27,10 @@ START_SECONDS = 20
 STOP_SECONDS = 20
 POLL_SECONDS = 0.02
 
+SERVE = ("-m", "gateway", "serve")
+
+GRACE_SECONDS = 10
+
 SETTINGS = {
     "secret": SECRET,
     "webhook_allow": "127.0.0.0/8",
@@ -34,7 +38,7 @@ SETTINGS = {
     "upstream_timeout_seconds": 2,
     "delivery_timeout_seconds": 2,
     "delivery_backoff_seconds": 0.1,
-    "grace_seconds": 8,
+    "grace_seconds": GRACE_SECONDS,
 }
 """What gateways are told unless a test says otherwise: loopback may be called, waits are short."""
 
@@ -72,11 +76,26 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path, *command: str, port: int | None = None, **changes: Any) -> AsyncIterator[Running]:
-    """Run `gateway COMMAND`, `serve` by default, until the context ends; it is ready when this begins.
+async def running(directory: Path, *arguments: str, port: int | None = None, **changes: Any) -> AsyncIterator[Running]:
+    """Run Python with the arguments, `-m gateway serve` by default, until the context ends; it is ready when it begins.
 
     Settings are those of `SETTINGS` with `changes`, by environment.
     """
+    started = await start(directory, *arguments, port=port, **changes)
+    try:
+        await until_ready(started)
+        yield started
+    finally:
+        if started.process.returncode is None:
+            started.process.terminate()
+            try:
+                await asyncio.wait_for(started.process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                await started.kill()
+
+
+async def start(directory: Path, *arguments: str, port: int | None = None, **changes: Any) -> Running:
+    """Start such a process, which the caller has to end."""
     port = port or free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     values = SETTINGS | {"port": port, "data_dir": directory / "data"} | changes
@@ -86,24 +105,13 @@ async def running(directory: Path, *command: str, port: int | None = None, **cha
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "gateway", *(command or ("serve",))),
+            *(arguments or SERVE),
             cwd=directory,  # no .env is there
             env=environment,
             stdout=out,
             stderr=err,
         )
-    started = Running(f"http://127.0.0.1:{port}", process, stdout, stderr)
-    try:
-        await until_ready(started)
-        yield started
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_SECONDS)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+    return Running(f"http://127.0.0.1:{port}", process, stdout, stderr)
 
 
 async def until_ready(started: Running, path: str = "/readyz") -> None:

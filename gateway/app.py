@@ -12,12 +12,14 @@ from starlette.routing import BaseRoute
 
 from gateway import auth, destinations, draining, edge, embedded, http, logs, mapping_log, store
 from gateway.api import Api
+from gateway.assets import Assets
 from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
 from gateway.directory import Directory
 from gateway.draining import Drain
 from gateway.open_turns import OpenTurns
 from gateway.operations import Operations
+from gateway.pictures import Pictures
 from gateway.protocol import Limits
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
@@ -27,6 +29,7 @@ from gateway.store import Store
 from gateway.turns import CALLS_PER_TURN, LEASE_MARGIN, Turns
 from gateway.upstreams.base import Upstream
 from gateway.upstreams.v3 import V3
+from gateway.upstreams.v3_assets import V3Assets
 
 MAX_UPSTREAM_ANSWER_BYTES = 64 * 2**20
 """A transcript of ten thousand messages of several kilobytes each is the largest answer that is read."""
@@ -68,6 +71,8 @@ class Gateway:
     """What runs: the endpoints, the relay's worker of this process, and the store under both."""
 
     api: Api
+    assets: Assets
+    pictures: Pictures
     worker: Worker
     store: Store
     upstream: Upstream
@@ -129,8 +134,23 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
         )
         upstream = V3(settings.v3_url, upstream_client)
         tokens = auth.Tokens(relay.secrets)
+        authenticator = auth.Authenticator(relay.secrets, key_map)
+        bodies = Bodies(settings.max_body_bytes, settings.body_timeout_seconds)
+        pictures = Pictures(
+            relay.store,
+            auth.Tokens(relay.secrets, purpose=b"content"),
+            base_url=settings.callback_base_url,
+            time_to_live=timedelta(seconds=settings.picture_ttl_seconds),
+        )
+        assets = Assets(
+            authenticator=authenticator,
+            bodies=bodies,
+            pictures=pictures,
+            upstream=V3Assets(upstream),
+            max_picture_bytes=settings.max_picture_bytes,
+        )
         api = Api(
-            authenticator=auth.Authenticator(relay.secrets, key_map),
+            authenticator=authenticator,
             turns=Turns(
                 upstream=upstream,
                 open_turns=OpenTurns(relay.store, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
@@ -143,9 +163,9 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             ),
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
             webhook_allow=relay.networks,
-            bodies=Bodies(settings.max_body_bytes, settings.body_timeout_seconds),
+            bodies=bodies,
         )
-        yield Gateway(api, relay.worker, relay.store, upstream)
+        yield Gateway(api, assets, pictures, relay.worker, relay.store, upstream)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -176,7 +196,8 @@ def create_relay_app(settings: Settings) -> edge.Edge:
 @contextlib.asynccontextmanager
 async def _gateway(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
     async with open_gateway(settings, drain) as gateway:
-        yield Assembly(gateway.api.routes(gateway.upstream.dialect), gateway.store, {"gateway": gateway})
+        routes = [*gateway.api.routes(gateway.upstream.dialect), *gateway.assets.routes()]
+        yield Assembly(routes, gateway.store, {"gateway": gateway})
 
 
 @contextlib.asynccontextmanager

@@ -59,18 +59,20 @@ class Authenticator:
 
 
 class Tokens:
-    """The unguessable part of a callback URL: names a conversation, and proves that we wrote the URL.
+    """The unguessable part of a URL: names a conversation (or, for another purpose, else), and proves that we wrote it.
 
-    Upstreams do not sign what they post, so that the URL must carry the proof. The first secret signs, all verify.
+    Upstreams do not sign what they post, so that the URL must carry the proof. The first secret signs, all verify. A
+    token of one purpose is none of another.
     """
 
-    def __init__(self, secrets: Sequence[bytes]) -> None:
+    def __init__(self, secrets: Sequence[bytes], purpose: bytes = b"callback") -> None:
         self._secrets = tuple(secrets)
+        self._purpose = purpose
 
     def sign(self, digest: str) -> str:
         """Give the token of a conversation's digest (32 hex digits): 43 characters that a URL takes as they are."""
         name = bytes.fromhex(digest)
-        return _base64(name + _mac(self._secrets[0], name))
+        return _base64(name + self._mac(self._secrets[0], name))
 
     def verify(self, token: str) -> str | None:
         """Give the digest that the token names, None when it is not ours; takes the same time whatever is wrong."""
@@ -79,8 +81,11 @@ class Tokens:
         name, mac = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
         genuine = False
         for secret in self._secrets:
-            genuine |= hmac.compare_digest(_mac(secret, name), mac)
+            genuine |= hmac.compare_digest(self._mac(secret, name), mac)
         return name.hex() if genuine and raw is not None else None
+
+    def _mac(self, secret: bytes, name: bytes) -> bytes:
+        return hmac.digest(secret, self._purpose + b"\0" + name, "sha256")[:_MAC_BYTES]
 
 
 def secret_in(data_dir: Path) -> str:
@@ -118,10 +123,6 @@ def _bearer(authorization: str | None) -> str:
     if not _VISIBLE.fullmatch(key):
         raise errors.Unauthorized("Authorization: an API key has visible ASCII characters only, and no spaces")
     return key
-
-
-def _mac(secret: bytes, name: bytes) -> bytes:
-    return hmac.digest(secret, b"callback\0" + name, "sha256")[:_MAC_BYTES]
 
 
 def _base64(raw: bytes) -> str:

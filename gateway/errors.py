@@ -82,6 +82,13 @@ class TooManyTurns(ClientError):
     code = "too_many_requests"
 
 
+class TooManyUploads(ClientError):
+    """The tenant has uploaded its share."""
+
+    status = 429
+    code = "too_many_requests"
+
+
 class HeadersTooLarge(ClientError):
     """The request's head, or what stands between the pieces of its body, is larger than is taken."""
 

@@ -98,6 +98,23 @@ class ConversationKeys:
         return f"{self.shard.prefix}orphans:{self.digest}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PictureKeys:
+    """Key of one uploaded picture, by its id (32 hex digits)."""
+
+    picture_id: str
+
+    @property
+    def picture(self) -> str:
+        """Hash, TTL `PICTURE_TTL_SECONDS` of the settings, owner pictures: tenant, media type and base64 bytes."""
+        return f"{ShardKeys(int(self.picture_id[:4], 16) % SHARDS).prefix}picture:{self.picture_id}"
+
+
+def uploads(tenant: str) -> str:
+    """Counter, TTL one day, owner pictures: bytes that a tenant (16 hex digits) uploaded since it began."""
+    return f"{ShardKeys(int(tenant[:4], 16) % SHARDS).prefix}uploads:{tenant}"
+
+
 def conversation_digest(*, dialect: str, base_url: str, tenant: str, bot_id: str, user_id: str) -> str:
     """Name one conversation: 32 hex digits over all that makes it one, so that no key reaches another's."""
     identity = json.dumps([dialect, base_url, tenant, bot_id, user_id]).encode()

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
         (), description="CIDRs, separated by commas, that deliveries may reach besides public addresses"
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1024, le=2**30, description="largest request body")
+    max_picture_bytes: int = Field(5 * 2**20, ge=1024, le=2**27, description="largest picture of /v2/(user_)content")
+    picture_ttl_seconds: int = Field(7 * 24 * 3600, ge=60, le=90 * 24 * 3600, description="life of a user's picture")
     head_timeout_seconds: float = Field(10, gt=0, le=300, description="time for the head of a request to come")
     body_timeout_seconds: float = Field(30, gt=0, le=600, description="time for the body of a request to come")
     upstream_timeout_seconds: float = Field(20, gt=0, le=300, description="total time of one upstream call")

@@ -1,9 +1,11 @@
 """V1, the stateless API: its requests as turns, and what its clients get back."""
 
+import codecs
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mappings.completion import PICTURE_TYPE
 from mappings.errors import MalformedRequest, ValueOutOfRange
@@ -17,7 +19,9 @@ MAX_HISTORY_ITEMS = 100_000
 _envelope = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
 _history = msgspec.json.Decoder(list[wire.HistoryItem] | None)
-_NO_HISTORY = msgspec.Raw(b"null")
+_NULL = msgspec.Raw(b"null")
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def decode_request(body: bytes) -> Turn:
@@ -25,19 +29,8 @@ def decode_request(body: bytes) -> Turn:
 
     Raises `MalformedRequest` when it is not JSON or not of V1's shape, `ValueOutOfRange` when a value cannot be served.
     """
-    try:
-        raw = _envelope.decode(body)
-        history = raw.pop("messages", _NO_HISTORY)
-        envelope = {name: _anything.decode(value) for name, value in raw.items()}
-    except msgspec.ValidationError as error:
-        raise MalformedRequest(f"the body must be one JSON object: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRequest(f"the body is not JSON: {_reason(error)}") from None
-    try:
-        request = wire.CompleteRequest.model_validate(envelope)
-    except ValidationError as error:
-        raise MalformedRequest("; ".join(_explain(item) for item in error.errors())) from None
-
+    envelope, history = _decode_object(body, apart="messages")
+    request = _decode_shape(wire.CompleteRequest, envelope)
     user_id = request.user_id if request.user_id is not None else request.conversation_id
     if user_id is None:
         raise MalformedRequest("user_id: required (or conversation_id, which then stands in for it)")
@@ -54,6 +47,15 @@ def decode_request(body: bytes) -> Turn:
         webhook=request.webhook,
         request=request,
     )
+
+
+def decode_bot(body: bytes) -> wire.CreateBot:
+    """Read the body of POST /v2/bot; raises as `decode_request` does."""
+    envelope, _ = _decode_object(body)
+    bot = _decode_shape(wire.CreateBot, envelope)
+    if not bot.name or len(bot.name) > MAX_ID_CHARACTERS:
+        raise ValueOutOfRange(f"name: must have 1 to {MAX_ID_CHARACTERS} characters")
+    return bot
 
 
 def encode_accepted(turn: Turn, message_id: str) -> bytes:
@@ -85,6 +87,30 @@ def encode_completion(turn: Turn, completion: Completion, *, delay: timedelta, n
 def encode_error(code: str, message: str, request_id: str) -> bytes:
     """Answer a request that is not served."""
     return msgspec.json.encode(wire.Error(code, message, request_id))
+
+
+def encode_created(created: wire.Created | wire.ContentCreated) -> bytes:
+    """Answer a request that made something."""
+    return msgspec.json.encode(created)
+
+
+def _decode_object(body: bytes, *, apart: str = "") -> tuple[dict[str, Any], msgspec.Raw]:
+    """Read a body as one JSON object, the value of one name left as it came; of a repeated name the last counts."""
+    try:
+        raw = _envelope.decode(body.removeprefix(codecs.BOM_UTF8))  # may be ignored: RFC 8259, section 8.1
+        left = raw.pop(apart, _NULL)
+        return {name: _anything.decode(value) for name, value in raw.items()}, left
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(f"the body must be one JSON object: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest(f"the body is not JSON: {_reason(error)}") from None
+
+
+def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
+    try:
+        return shape.model_validate(envelope)
+    except ValidationError as error:
+        raise MalformedRequest("; ".join(_explain(item) for item in error.errors())) from None
 
 
 def _decode_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:

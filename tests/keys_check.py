@@ -8,7 +8,8 @@ from gateway.store import Store
 PERMANENT = frozenset(key for shard in keys.all_shards() for key in (shard.due, shard.dead, shard.fence))
 
 DECLARED = re.compile(
-    r"gw:\{s\d+\}:(due|dead|fence|(reply|turn):.+|(conv|turns|lock|prints|outbox|seen|orphans):[0-9a-f]{32})"
+    r"gw:\{s\d+\}:(due|dead|fence|(reply|turn):.+|(conv|turns|lock|prints|outbox|seen|orphans):[0-9a-f]{32}"
+    r"|picture:[0-9a-f]{32}|uploads:[0-9a-f]{16})"
 )
 
 

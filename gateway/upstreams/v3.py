@@ -64,12 +64,12 @@ class V3Session:
     async def find(self, bot_id: str, user_id: str) -> str | None:
         """Look the pair up in the upstream's own list."""
         query = urlencode({"bot_id": bot_id, "user_id": user_id})
-        answer = await self._call("list_conversations", "GET", f"/api/conversations?{query}")
+        answer = await self.call("list_conversations", "GET", f"/api/conversations?{query}")
         return _understood(lambda: v3.decode_found(answer.body, bot_id=bot_id, user_id=user_id))
 
     async def adopt(self, conversation_id: str, webhook: str) -> None:
         """PATCH the conversation's webhook; doing it twice does no harm."""
-        await self._call(
+        await self.call(
             "patch_conversation",
             "PATCH",
             _path(conversation_id),
@@ -80,7 +80,7 @@ class V3Session:
     async def create(self, turn: Turn, webhook: str, now: datetime) -> str:
         """Create the conversation; V3 gives back the pair's first one if there is one already."""
         body = v3.encode_create(turn, webhook=webhook, now=now)
-        answer = await self._call("create_conversation", "POST", "/api/conversations", body, writes=True)
+        answer = await self.call("create_conversation", "POST", "/api/conversations", body, writes=True)
         try:
             return v3.decode_created(answer.body)
         except MalformedAnswer as error:
@@ -88,7 +88,7 @@ class V3Session:
 
     async def post(self, conversation_id: str, text: str, now: datetime) -> None:
         """Add the message. V3 answers 202 without a body; anything that looks otherwise may not have come from it."""
-        answer = await self._call(
+        answer = await self.call(
             "post_message",
             "POST",
             f"{_path(conversation_id)}/messages",
@@ -101,10 +101,10 @@ class V3Session:
 
     async def transcript(self, conversation_id: str) -> Sequence[Message]:
         """Read the conversation with all its messages."""
-        answer = await self._call("read_conversation", "GET", _path(conversation_id), conversation=True)
+        answer = await self.call("read_conversation", "GET", _path(conversation_id), conversation=True)
         return _understood(lambda: v3.decode_transcript(answer.body))
 
-    async def _call(
+    async def call(
         self,
         name: str,
         method: str,

@@ -124,6 +124,32 @@ class Callback(msgspec.Struct, frozen=True):
     media_id: str | None
 
 
+class CreateBot(BaseModel):
+    """Body of POST /v2/bot. Source: public API description; unknown fields are kept (our choice)."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
+
+    name: str
+    freeform_personality: str | None = None
+    kv_pairs: dict[str, Scalar] | None = None
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The answer to /v2/bot and /v2/user_content: the id by which later requests name what was made.
+
+    Source: public API description for /v2/user_content, for /v2/bot our choice.
+    """
+
+    id: str
+
+
+class ContentCreated(msgspec.Struct, frozen=True):
+    """The answer to /v2/content. Source: our choice."""
+
+    id: str
+    url: str
+
+
 class Error(msgspec.Struct, frozen=True):
     """Every error answer. Source: our choice, since V1's error body is not public."""
 

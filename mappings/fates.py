@@ -22,7 +22,7 @@ Kind: TypeAlias = Literal["exact", "emulated", "approximated", "dropped"]
 Source: TypeAlias = Literal["seed document", "public API description", "our choice"]
 """Who says so: the API's first description, the vendor's published material, or nobody but us."""
 
-Upstream: TypeAlias = Literal["v3"]
+Upstream: TypeAlias = Literal["v3", "chatbotkit"]
 """The columns of the table."""
 
 Mode: TypeAlias = Literal["full", "none"]
@@ -40,6 +40,11 @@ Target: TypeAlias = Literal[
     "user.freeform",
     "message.text",
     "message.attached_media",
+    "conversation.botId",
+    "conversation.meta",
+    "conversation.messages",
+    "extensions.backstory",
+    "initiate.text",
     "the gateway itself",
     "nowhere",
 ]
@@ -110,8 +115,8 @@ _PUBLIC: Source = "public API description"
 _CHOICE: Source = "our choice"
 
 
-def _row(name: str, source: Source, neutral: Neutral, *, v3: Fate) -> Row:
-    return Row(name, source, neutral, {"v3": v3})
+def _row(name: str, source: Source, neutral: Neutral, *, v3: Fate, chatbotkit: Fate) -> Row:
+    return Row(name, source, neutral, {"v3": v3, "chatbotkit": chatbotkit})
 
 
 def _exact(target: Target, reason: str, source: Source, *, needs_picture_url: bool = False) -> Fate:
@@ -126,6 +131,10 @@ def _told(reason: str) -> Fate:
     return Fate("approximated", "conversation.freeform", reason, _CHOICE)
 
 
+def _told_each_time(reason: str, *, needs_picture_url: bool = False) -> Fate:
+    return Fate("approximated", "extensions.backstory", reason, _CHOICE, needs_picture_url)
+
+
 def _dropped(reason: str) -> Fate:
     return Fate("dropped", "nowhere", reason, _CHOICE)
 
@@ -136,12 +145,22 @@ TABLE: tuple[Row, ...] = (
         _SEED,
         NULL,
         v3=_exact("conversation.bot_id", "V3 knows a conversation by its bot and its user.", _SEED),
+        chatbotkit=_exact(
+            "conversation.botId",
+            "The operator's table names the bot in ChatBotKit; one that it lacks goes as it is.",
+            _SEED,
+        ),
     ),
     _row(
         "user_id",
         _SEED,
         NULL,
         v3=_exact("conversation.user_id", "V3 knows a conversation by its bot and its user.", _SEED),
+        chatbotkit=_exact(
+            "conversation.meta",
+            "ChatBotKit knows no users, so the conversation's `meta` says whose it is and it is found by that.",
+            _SEED,
+        ),
     ),
     _row(
         "conversation_id",
@@ -151,12 +170,18 @@ TABLE: tuple[Row, ...] = (
             "The gateway gives it back in its answer, and takes it for the user where `user_id` is missing; "
             "V3 gives a conversation its own id and holds one per bot and user."
         ),
+        chatbotkit=_exact(
+            "conversation.meta",
+            "It stands in the `meta` of the conversation that it began; the gateway gives it back in its answers.",
+            _SEED,
+        ),
     ),
     _row(
         "message",
         _SEED,
         NULL,
         v3=_exact("message.text", "It is posted to the conversation, character for character.", _SEED),
+        chatbotkit=_exact("message.text", "It is sent to the conversation, character for character.", _SEED),
     ),
     _row(
         "messages",
@@ -168,42 +193,56 @@ TABLE: tuple[Row, ...] = (
             "an item's `id` has no place there.",
             _SEED,
         ),
+        chatbotkit=_exact(
+            "conversation.messages",
+            "Each segment becomes one message when the conversation is created, over a hundred in batches, and "
+            "ChatBotKit keeps it from then on; an item's `id` has no place there.",
+            _SEED,
+        ),
     ),
     _row(
         "webhook",
         _SEED,
         NULL,
         v3=_emulated("The gateway posts the whole reply there; V3 is given a callback of the gateway's."),
+        chatbotkit=_emulated(
+            "The gateway posts the reply there; ChatBotKit's comes in the answer to a call of the gateway's."
+        ),
     ),
     _row(
         "min_delay",
         _SEED,
         NULL,
         v3=_emulated("The gateway holds the reply; V3 knows a delay only for a whole account."),
+        chatbotkit=_emulated("The gateway holds the reply; ChatBotKit knows no delays."),
     ),
     _row(
         "max_delay",
         _SEED,
         NULL,
         v3=_emulated("The gateway holds the reply; V3 knows a delay only for a whole account."),
+        chatbotkit=_emulated("The gateway holds the reply; ChatBotKit knows no delays."),
     ),
     _row(
         "language",
         _SEED,
         BLANK,
         v3=_told("V3 sets a language only for a whole account, so the bot is told which one to write in."),
+        chatbotkit=_told_each_time("ChatBotKit sets no language, so the bot is told which one to write in."),
     ),
     _row(
         "platform",
         _SEED,
         BLANK,
         v3=_exact("conversation.platform", "V3 has the same field; it holds until another value is given.", _PUBLIC),
+        chatbotkit=_told_each_time("ChatBotKit has no such field, so the bot is told the site."),
     ),
     _row(
         "timezone",
         _SEED,
         BLANK,
         v3=_told("V3 sets a time zone only for a whole account, so the bot is told."),
+        chatbotkit=_told_each_time("ChatBotKit has no such field of a conversation, so the bot is told."),
     ),
     _row(
         "user_kv_pairs",
@@ -215,12 +254,19 @@ TABLE: tuple[Row, ...] = (
             "and all bots of the account share them.",
             _PUBLIC,
         ),
+        chatbotkit=_told_each_time(
+            "ChatBotKit knows no users, so the bot is told what is known of this one; the conversation's `meta` "
+            "holds it, too."
+        ),
     ),
     _row(
         "degrade_grammar",
         _SEED,
         ZERO,
         v3=_told("V3 has no such setting, so the bot is told to what degree its grammar may be imperfect."),
+        chatbotkit=_told_each_time(
+            "ChatBotKit has no such setting, so the bot is told to what degree its grammar may be imperfect."
+        ),
     ),
     _row(
         "enable_protections",
@@ -229,6 +275,7 @@ TABLE: tuple[Row, ...] = (
         v3=_dropped(
             "V3 flags messages by itself and has no switch for it; nothing says that its protections are V1's."
         ),
+        chatbotkit=_dropped("In ChatBotKit moderation belongs to the bot, and nothing says that it is V1's."),
     ),
     _row(
         "question_mode",
@@ -237,63 +284,109 @@ TABLE: tuple[Row, ...] = (
         v3=_told(
             "V3 has no such setting, and the name and value are all that is known of it, so the bot is told both."
         ),
+        chatbotkit=_told_each_time(
+            "ChatBotKit has no such setting, and the name and value are all that is known of it, so the bot is "
+            "told both."
+        ),
     ),
     _row(
         "user_display_name",
         _SEED,
         BLANK,
         v3=_exact("user.username", "V3 keeps a name of the user; it holds until another one is given.", _PUBLIC),
+        chatbotkit=_told_each_time(
+            "ChatBotKit knows no users, so the bot is told the name; the conversation's `meta` holds it, too."
+        ),
     ),
     _row(
         "bot_display_name",
         _SEED,
         BLANK,
         v3=_told("In V3 a bot has one name for all its conversations, so it is told its name in this one."),
+        chatbotkit=_told_each_time(
+            "In ChatBotKit a bot has one name for all its conversations, so it is told its name in this one."
+        ),
     ),
     _row(
         "prompt",
         _PUBLIC,
         BLANK,
         v3=_told("V3 adds one text to the bot's prompt; this is quoted in it, cut where it is longer than it may be."),
+        chatbotkit=_told_each_time(
+            "ChatBotKit takes one more backstory for each call; this is quoted in it, cut where it is longer "
+            "than it may be."
+        ),
     ),
     _row(
         "segment",
         _PUBLIC,
         NULL,
         v3=_exact("conversation.segment", "V3 has the same field; it holds until another value is given.", _PUBLIC),
+        chatbotkit=_dropped("A bot of ChatBotKit always answers in one message."),
     ),
-    _row("fast_mode", _PUBLIC, FALSE, v3=_dropped("V3 has no such mode.")),
-    _row("follow_up", _PUBLIC, BLANK_OR_FALSE, v3=_dropped("V3 has no such field, and its meaning is not public.")),
+    _row(
+        "fast_mode",
+        _PUBLIC,
+        FALSE,
+        v3=_dropped("V3 has no such mode."),
+        chatbotkit=_dropped("ChatBotKit has no such mode."),
+    ),
+    _row(
+        "follow_up",
+        _PUBLIC,
+        BLANK_OR_FALSE,
+        v3=_dropped("V3 has no such field, and its meaning is not public."),
+        chatbotkit=_dropped("ChatBotKit has no such field, and its meaning is not public."),
+    ),
     _row(
         "is_follow_up",
         _PUBLIC,
         FALSE,
         v3=_dropped("A bot of V3 speaks when a user message comes, and cannot be asked to speak first."),
+        chatbotkit=Fate(
+            "approximated",
+            "initiate.text",
+            "Where there is no new message, the bot is asked in words to write again.",
+            _CHOICE,
+        ),
     ),
     _row(
         "start_message",
         _PUBLIC,
         BLANK_OR_FALSE,
         v3=_told("A bot of V3 does not speak first, so it is told what it is to open with."),
+        chatbotkit=_told_each_time("ChatBotKit has no such field, so the bot is told what it is to open with."),
     ),
     _row(
         "no_start_message",
         _PUBLIC,
         FALSE,
         v3=_dropped("V3 has no such switch; its bots are not known to send a start message by themselves."),
+        chatbotkit=_dropped("ChatBotKit has no such switch; its bots send no start message by themselves."),
     ),
     _row(
         "use_hardcoded_conversation_starters",
         _PUBLIC,
         FALSE,
         v3=_dropped("V3 has no prepared conversation starters."),
+        chatbotkit=_dropped("ChatBotKit has no prepared conversation starters."),
     ),
-    _row("offer_url", _PUBLIC, BLANK, v3=_told("V3 has no such field, so the bot is told the link.")),
+    _row(
+        "offer_url",
+        _PUBLIC,
+        BLANK,
+        v3=_told("V3 has no such field, so the bot is told the link."),
+        chatbotkit=_told_each_time("ChatBotKit has no such field, so the bot is told the link."),
+    ),
     _row(
         "user_freeform",
         _PUBLIC,
         BLANK,
         v3=_exact("user.freeform", "V3 has the same field; all bots of the account share it.", _PUBLIC),
+        chatbotkit=_told_each_time(
+            "ChatBotKit knows no users, so the bot is told what is known of this one; the conversation's `meta` "
+            "holds it, too."
+        ),
     ),
     _row(
         "image_id",
@@ -306,36 +399,46 @@ TABLE: tuple[Row, ...] = (
             _SEED,
             needs_picture_url=True,
         ),
+        chatbotkit=_told_each_time(
+            "ChatBotKit's messages hold no pictures, so the bot is told the id beside the address; alone, and "
+            "not known to the gateway either, it is dropped.",
+            needs_picture_url=True,
+        ),
     ),
     _row(
         "image_url",
         _PUBLIC,
         BLANK,
         v3=_exact("message.attached_media", "It goes along with the new message as its picture.", _SEED),
+        chatbotkit=_told_each_time("ChatBotKit's messages hold no pictures, so the bot is told the address."),
     ),
     _row(
         "user_images",
         _PUBLIC,
         EMPTY,
         v3=_dropped("V3 takes pictures of a user by their content, and the ids name pictures that only V1 has."),
+        chatbotkit=_dropped("ChatBotKit keeps no pictures of a user, and the ids name pictures that only V1 has."),
     ),
     _row(
         "bot_images",
         _PUBLIC,
         EMPTY,
         v3=_dropped("V3 takes pictures of a bot by their content, and the ids name pictures that only V1 has."),
+        chatbotkit=_dropped("ChatBotKit keeps no pictures of a bot, and the ids name pictures that only V1 has."),
     ),
     _row(
         "chat_images_enabled",
         _PUBLIC,
         NULL,
         v3=_told("V3 sets this only for a whole account, so the bot is told."),
+        chatbotkit=_told_each_time("ChatBotKit has no such setting, so the bot is told."),
     ),
     _row(
         "user_can_send_photos",
         _PUBLIC,
         NULL,
         v3=_told("V3 has no such setting, so the bot is told."),
+        chatbotkit=_told_each_time("ChatBotKit has no such setting, so the bot is told."),
     ),
 )
 """One row per field, in the order of the wire model, `messages` behind `message`."""
@@ -346,7 +449,7 @@ UNKNOWN = _dropped("The gateway does not know this field.")
 """The fate of every field that has no row, unless its value is null."""
 
 _LEFT_OUT = _dropped("The gateway is set up for an upstream that has no such field.")
-_NO_ADDRESS = _dropped("V3 takes a picture only with its address, and nothing tells the address of this one.")
+_NO_ADDRESS = _dropped("A picture can be passed on only with its address, and nothing tells the address of this one.")
 
 
 def says_something(name: str, value: object) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mappings import fates
 
-TITLES: Mapping[fates.Upstream, str] = {"v3": "V3"}
+TITLES: Mapping[fates.Upstream, str] = {"v3": "V3", "chatbotkit": "ChatBotKit"}
 
 _HEAD = """\
 # What becomes of each V1 field
@@ -25,8 +25,8 @@ What is approximated or dropped is named to the client in the header `Translatio
 the request says `Prefer: handling=strict`. A value that asks for nothing loses nothing. A field that is not in this
 table is dropped by name, unless its value is null.
 
-With the context mode `none`, for an upstream that has only the fields of the seed document, more is dropped: the column
-on the right says what.
+With the context mode `none`, for a V3 that has only the fields of the seed document, more is dropped: a column of its
+own says what.
 """
 
 
@@ -36,10 +36,14 @@ def render() -> str:
 
 
 def _overview() -> Iterator[str]:
-    columns = [column for title in TITLES.values() for column in (title, f"{title}, context mode `none`")]
+    columns = [
+        TITLES[name] if mode == "full" else f"{TITLES[name]}, context mode `{mode}`"
+        for name in TITLES
+        for mode in _MODES[name]
+    ]
     yield from _table_head("Field", "Field known from", "Asks for nothing", *columns)
     for row in fates.TABLE:
-        kinds = [fates.fate_of(row, name, mode=mode).kind for name in TITLES for mode in _MODES]
+        kinds = [fates.fate_of(row, name, mode=mode).kind for name in TITLES for mode in _MODES[name]]
         yield _line(f"`{row.name}`", row.source, row.neutral.words, *kinds)
     yield ""
 
@@ -57,7 +61,8 @@ def _details(name: fates.Upstream) -> Iterator[str]:
     yield ""
 
 
-_MODES: Sequence[fates.Mode] = ("full", "none")
+_MODES: Mapping[fates.Upstream, Sequence[fates.Mode]] = {"v3": ("full", "none"), "chatbotkit": ("full",)}
+"""The seed document of ChatBotKit has all the fields that are used of it: nothing is to be left out."""
 
 
 def _target(target: fates.Target) -> str:

@@ -118,6 +118,11 @@ async def test_a_body_of_no_type_is_read_as_json(world: World) -> None:
     )
 
 
+async def test_a_mark_of_byte_order_is_passed_over(world: World) -> None:
+    refused(await raw_http.ask(world.url, post(b"\xef\xbb\xbf[]")), 400, "bad_request", "one JSON object")
+    refused(await raw_http.ask(world.url, post(b"\xef\xbb\xbf\xef\xbb\xbf[]")), 400, "bad_request", "not JSON")
+
+
 # What is in the body
 
 NOT_JSON = {

@@ -29,8 +29,12 @@ class ShardKeys:
 
     @property
     def due(self) -> str:
-        """Sorted set, permanent, owner relay: `kind:id` scored by the Unix milliseconds at which it falls due."""
+        """Sorted set, permanent, owner relay: tenants scored by when their first reply falls due (Unix ms)."""
         return self.prefix + "due"
+
+    def due_of(self, tenant: str) -> str:
+        """Sorted set, permanent, owner relay: ids of a tenant's replies scored by when they fall due (Unix ms)."""
+        return f"{self.due}:{tenant}"
 
     @property
     def dead(self) -> str:

@@ -2,22 +2,22 @@
 
 import re
 
-from gateway import keys
 from gateway.store import Store
 
-PERMANENT = frozenset(key for shard in keys.all_shards() for key in (shard.due, shard.dead, shard.fence))
+PERMANENT = re.compile(r"gw:\{s\d+\}:(due|dead|fence|due:([0-9a-f]{16}|-))")
 
 DECLARED = re.compile(
-    r"gw:\{s\d+\}:(due|dead|fence|(reply|turn):.+|(conv|turns|lock|prints|outbox|seen|orphans):[0-9a-f]{32}"
+    r"gw:\{s\d+\}:((reply|turn):.+|(conv|turns|lock|prints|outbox|seen|orphans):[0-9a-f]{32}"
     r"|picture:[0-9a-f]{32}|uploads:[0-9a-f]{16})"
 )
 
 
 async def undeclared(store: Store) -> list[str]:
     """Give the keys that are not declared, and those without a time to live that are not declared permanent."""
-    found = []
-    async for key in store.redis.scan_iter(count=1000):
-        declared = DECLARED.fullmatch(key)
-        if not declared or (key not in PERMANENT and await store.redis.ttl(key) < 0):
-            found.append(key)
-    return sorted(found)
+    return sorted([key async for key in store.redis.scan_iter(count=1000) if not await _is_declared(store, key)])
+
+
+async def _is_declared(store: Store, key: str) -> bool:
+    if PERMANENT.fullmatch(key):
+        return True
+    return bool(DECLARED.fullmatch(key)) and await store.redis.ttl(key) >= 0

@@ -53,6 +53,12 @@ class Delivery:
     body: bytes | None
 
     @property
+    def tenant(self) -> str:
+        """Whose it is, as the store keeps its queue: `-` when nothing readable says so."""
+        tenant = self.meta.get("tenant")
+        return tenant if isinstance(tenant, str) else "-"
+
+    @property
     def host(self) -> str:
         """Whom it goes to: the webhook's host and port, nothing of its path or query."""
         return host_of(self.webhook)

@@ -4,9 +4,11 @@ A reply is opened by its first segment, takes further ones until it is claimed, 
 attempt. Everything here may be sent again, and a claim that nobody settles comes back when its lease has passed.
 """
 
+import random
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -51,6 +53,19 @@ class Folded:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """How many replies a claim may bring of one tenant, over all shards: of `each`, and of those who may have less."""
+
+    each: int
+    less: Mapping[str, int] = field(default_factory=dict)
+
+    def of_one(self, place: int, shards: int) -> tuple[Argument, ...]:
+        """Give what the shard at that place, of so many, may take of it: in all the places together, just the share."""
+        less = ((tenant, _part(share, place, shards)) for tenant, share in self.less.items())
+        return _part(self.each, place, shards), *(argument for pair in less for argument in pair)
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """What a claim on one shard brought, by the store's clock. `next_due`: None when nothing waits there."""
 
@@ -83,11 +98,18 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Conversations with a reply under way, those of them whose reply is due and unclaimed, and dead letters."""
+    """Conversations with a reply under way, those of them whose reply is due and unclaimed, and dead letters.
+
+    `tenants` has the first of these by tenant.
+    """
 
     pending: int
     due: int
     dead: int
+    tenants: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+
+EVERYTHING = Shares(2**31)
 
 
 class Queue:
@@ -141,12 +163,21 @@ class Queue:
         self.on_due(shard.shard, due)
         return Folded(outcome, reply_id, due)
 
-    async def claim(self, limits: Mapping[int, int], lease: timedelta) -> dict[int, Claimed]:
+    async def claim(
+        self, limits: Mapping[int, int], lease: timedelta, shares: Shares = EVERYTHING
+    ) -> dict[int, Claimed]:
         """Claim of each shard at most so many due replies, for the length of the lease, in one round trip.
 
-        A shard whose data breaks the script, or whose server is away, is missing in the answer: the others go on.
+        They are taken from all tenants in turn, of each the earliest. A shard whose data breaks the script, or whose
+        server is away, is missing in the answer: the others go on.
         """
-        answers = await self.store.run_all(_claiming(number, limit, lease) for number, limit in limits.items())
+        if not limits:
+            return {}
+        first = random.randrange(len(limits))  # noqa: S311 — a share that is less than the shards comes to all of them
+        answers = await self.store.run_all(
+            _claiming(number, limit, lease, shares.of_one((place + first) % len(limits), len(limits)))
+            for place, (number, limit) in enumerate(limits.items())
+        )
         return {
             number: Claimed(
                 now=_moment(answer[0]),
@@ -171,16 +202,24 @@ class Queue:
         shards = keys.all_shards()
         answers = await self.store.run_all(Call("count_replies", (one.due, one.dead)) for one in shards)
         counted = [answer for answer in answers if not isinstance(answer, NoAnswer)]
-        return Counts(*(sum(answer[column] for answer in counted) for column in range(3)))
+        tenants: Counter[str] = Counter()
+        for *_, of_tenants in counted:
+            tenants.update(dict(zip(of_tenants[::2], of_tenants[1::2], strict=True)))
+        pending, due, dead = (sum(answer[column] for answer in counted) for column in range(3))
+        return Counts(pending, due, dead, tenants)
 
 
 def _nobody(_shard: int, _due: datetime) -> None:
     """Nobody listens."""
 
 
-def _claiming(number: int, limit: int, lease: timedelta) -> Call:
+def _claiming(number: int, limit: int, lease: timedelta, shares: tuple[Argument, ...]) -> Call:
     shard = keys.ShardKeys(number)
-    return Call("claim_due", (shard.due, shard.fence), (shard.prefix, _milliseconds(lease), limit))
+    return Call("claim_due", (shard.due, shard.fence), (shard.prefix, _milliseconds(lease), limit, *shares))
+
+
+def _part(whole: int, place: int, parts: int) -> int:
+    return whole // parts + (place < whole % parts)
 
 
 def _settling(settlement: Settlement) -> Call:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -31,13 +31,15 @@ from gateway.relay.delivery import (
     RetryAt,
     classify,
 )
-from gateway.relay.lanes import Lanes
-from gateway.relay.queue import Queue, Settlement
+from gateway.relay.lanes import Lane, Lanes
+from gateway.relay.queue import Queue, Settlement, Shares
 from gateway.settings import Settings
 from mappings import completion
 
 MAX_IN_FLIGHT = 512
-MAX_IN_FLIGHT_PER_HOST = 128
+MAX_IN_FLIGHT_PER_LANE = 128
+"""Of one tenant to one host."""
+
 MAX_BATCH = 128
 """Deliveries in one round trip: the loop is the HTTP server's too, and reading so many takes it 10 ms."""
 
@@ -95,7 +97,7 @@ class Worker:
         clock: Callable[[], float] = boot_clock,
         draw: Callable[[], float] = random.random,
         places: int = MAX_IN_FLIGHT,
-        places_per_host: int = MAX_IN_FLIGHT_PER_HOST,
+        places_per_lane: int = MAX_IN_FLIGHT_PER_LANE,
     ) -> None:
         self._queue = queue
         self._post = post
@@ -105,10 +107,11 @@ class Worker:
         self._policy = Policy(settings.delivery_max_attempts, timedelta(seconds=settings.delivery_backoff_seconds))
         self._deadline = timedelta(seconds=settings.delivery_timeout_seconds)
         self._lease = self._deadline + LEASE_MARGIN
-        self._lanes = Lanes(places, places_per_host, clock)
+        self._lanes = Lanes(places, places_per_lane, clock)
 
         self._looks = {shard.shard: clock() for shard in keys.all_shards()}  # when to look at each next
         self._store_ahead = 0.0  # the store's Unix time less our clock, as of the last claim
+        self._short: Mapping[str, int] = {}  # tenants who got less than they may have waiting, as of the last claim
         self._attempts: set[asyncio.Task[None]] = set()
         self._settlements: list[Settlement] = []
         self._handed_back: list[tuple[Delivery, timedelta]] = []
@@ -205,7 +208,8 @@ class Worker:
         scan = (now // SCAN_SECONDS + 1) * SCAN_SECONDS  # the same moment for all, so that one round trip does
         for number in limits:  # before the claim: `look_at` may bring it forward while the claim is under way
             self._looks[number] = scan
-        claims = await self._queue.claim(limits, self._lease)
+        self._short = self._lanes.shares_below(most)
+        claims = await self._queue.claim(limits, self._lease, Shares(min(self._lanes.share, most), self._short))
         leased_until = now + self._lease.total_seconds()  # from before the claim was sent
         answered = self._clock()
         for number, claimed in claims.items():
@@ -220,7 +224,7 @@ class Worker:
             self._handed_back.append((delivery, timedelta()))
         elif delivery.takeovers >= POISON_TAKEOVERS:
             self._end(delivery, DeadLettered(Reason.POISON, "not settled"), began=self._clock())
-        elif pause := self._lanes.enter(delivery.host, (delivery.id, delivery.fence)):
+        elif pause := self._lanes.enter(_lane(delivery), (delivery.id, delivery.fence)):
             self._handed_back.append((delivery, pause))
         else:
             attempt = asyncio.create_task(self._attempt(delivery, leased_until))
@@ -246,7 +250,9 @@ class Worker:
         except Exception:
             log.exception("delivery.failed", delivery_id=delivery.id)
         finally:
-            self._lanes.leave(delivery.host, (delivery.id, delivery.fence))
+            self._lanes.leave(_lane(delivery), (delivery.id, delivery.fence))
+            if delivery.tenant in self._short:  # what it has waiting may have been passed over
+                self.wake()
 
     def _forget(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)
@@ -299,6 +305,10 @@ class Worker:
 
     def _our_time(self, at: datetime) -> float:
         return at.timestamp() - self._store_ahead
+
+
+def _lane(delivery: Delivery) -> Lane:
+    return Lane(delivery.tenant, delivery.host)
 
 
 def _freeze(delivery: Delivery) -> bytes:

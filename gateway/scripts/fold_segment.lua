@@ -12,6 +12,7 @@
 --         {'orphan'}     neither the conversation nor a webhook is known yet: kept
 --         {'full'}       one orphan too many: not kept, nothing is changed
 --         {'opened'|'folded', reply id, due ms}
+-- include _due
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local prefix, message_id, segment, has_picture = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
 local reply_ttl, most_ids = tonumber(ARGV[14]), tonumber(ARGV[15])
@@ -33,8 +34,9 @@ for _, ending in ipairs({{0, 'LPOP'}, {-1, 'RPOP'}}) do
   end
 end
 local head = redis.call('LINDEX', outbox, 0)
-if head and not redis.call('ZSCORE', due_queue, 'd:' .. head) then
-  redis.call('ZADD', due_queue, math.max(tonumber(redis.call('HGET', reply_key(head), 'due')), now), 'd:' .. head)
+local lost = head and redis.call('HMGET', reply_key(head), 'tenant', 'due')
+if head and not is_scheduled(due_queue, lost[1], head) then
+  schedule(due_queue, lost[1], head, math.max(tonumber(lost[2]), now))
 end
 
 local answered = {}
@@ -58,20 +60,23 @@ redis.call('ZREMRANGEBYRANK', seen, 0, -1 - most_ids)
 redis.call('EXPIRE', seen, ARGV[13])
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
-local function schedule(id, due)
+local function fall_due(id, due)
   redis.call('HSET', reply_key(id), 'due', due)
-  if redis.call('LINDEX', outbox, 0) == id then redis.call('ZADD', due_queue, due, 'd:' .. id) end
+  if redis.call('LINDEX', outbox, 0) == id then
+    schedule(due_queue, redis.call('HGET', reply_key(id), 'tenant'), id, due)
+  end
 end
 local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, delay)
   local due = math.max(base, now + settle)
-  redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'webhook', webhook, 'meta', meta, 'turns', turn_ids,
-    'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle, 'opened_at', now,
-    'count', 1, 'segment:1', segment, 'picture', has_picture)
+  local tenant = string.match(meta, '"tenant":"(%x+)"') or '-'
+  redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'tenant', tenant, 'webhook', webhook, 'meta', meta,
+    'turns', turn_ids, 'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle,
+    'opened_at', now, 'count', 1, 'segment:1', segment, 'picture', has_picture)
   redis.call('RPUSH', outbox, id)
   local keep = math.ceil((due - now) / 1000) + reply_ttl -- a delay must not outlast what waits for it
   redis.call('EXPIRE', reply_key(id), keep)
   if keep > redis.call('TTL', outbox) then redis.call('EXPIRE', outbox, keep) end
-  schedule(id, due)
+  fall_due(id, due)
   return {'opened', id, due}
 end
 
@@ -107,7 +112,7 @@ if tail then
       if has_picture == '1' then redis.call('HSET', reply_key(tail), 'picture', '1') end
       local quiet = math.min(now + reply[7], reply[8] + ARGV[10])
       local due = math.max(tonumber(reply[6]), quiet)
-      schedule(tail, due)
+      fall_due(tail, due)
       return {'folded', tail, due}
     end
     base = math.max(now, tonumber(reply[6])) -- it goes on with that reply, in the same window

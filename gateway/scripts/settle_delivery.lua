@@ -7,11 +7,13 @@
 --       11 body, kept so that the next attempt sends its bytes  12 reply TTL s  13 dead letter TTL s
 -- Returns {'ok', due ms of the next reply when this lets it leave, else ''}, also when repeated; {'stale', ''} when the
 -- lease has passed to another; {'gone', ''} when there is no such reply: delivered by the call that this one repeats.
+-- include _due
 local due_queue, dead, reply, outbox, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local prefix, id, outcome = ARGV[2], ARGV[3], ARGV[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
-local fields = redis.call('HMGET', reply, 'fence', 'lease_until', 'turns')
+local fields = redis.call('HMGET', reply, 'fence', 'lease_until', 'turns', 'tenant')
+local tenant = fields[4]
 if not fields[1] then return {'gone', ''} end
 if fields[1] ~= ARGV[4] then return {'stale', ''} end
 if not fields[2] then return {'ok', ''} end
@@ -25,14 +27,14 @@ if outcome == 'retry' then
   local due = tonumber(ARGV[6])
   if ARGV[7] ~= '1' then redis.call('HINCRBY', reply, 'attempts', -1) end
   redis.call('HSET', reply, 'due', due)
-  redis.call('ZADD', due_queue, due, 'd:' .. id)
+  schedule(due_queue, tenant, id, due)
   local keep = math.ceil(math.max(due - now, 0) / 1000) + ARGV[12]
   redis.call('EXPIRE', reply, keep)
   if keep > redis.call('TTL', outbox) then redis.call('EXPIRE', outbox, keep) end
   return {'ok', ''}
 end
 
-redis.call('ZREM', due_queue, 'd:' .. id)
+unschedule(due_queue, tenant, id)
 redis.call('LREM', outbox, 1, id)
 -- The next one falls due when its turn comes: it is not late for having waited.
 local promoted = ''
@@ -41,10 +43,10 @@ while following do
   local key = prefix .. 'reply:' .. following
   local due = redis.call('HGET', key, 'due')
   if due then
-    if not redis.call('ZSCORE', due_queue, 'd:' .. following) then
+    if not is_scheduled(due_queue, tenant, following) then
       promoted = math.max(tonumber(due), now)
       redis.call('HSET', key, 'due', promoted)
-      redis.call('ZADD', due_queue, promoted, 'd:' .. following)
+      schedule(due_queue, tenant, following, promoted)
     end
     break
   end

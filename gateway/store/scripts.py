@@ -3,6 +3,7 @@
 import enum
 import functools
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -44,11 +45,18 @@ Send: TypeAlias = Callable[[Any, Sequence[Call]], Awaitable[list[Answer | Except
 """Runs calls with a server's client; a call that the server refused has the error for an answer."""
 
 
+_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+
+
 @functools.cache
 def script(name: str) -> Script:
     """Load a script by its file's name."""
-    source = resources.files("gateway.scripts").joinpath(f"{name}.lua").read_text()
+    source = _INCLUDE.sub(lambda line: _read(line[1]), _read(name))
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _read(name: str) -> str:
+    return resources.files("gateway.scripts").joinpath(f"{name}.lua").read_text()
 
 
 async def send(client: Any, calls: Sequence[Call], first_argument: Argument) -> list[Answer | Exception]:

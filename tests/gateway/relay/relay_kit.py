@@ -24,7 +24,8 @@ UPSTREAM_ID = "c-1"
 WEBHOOK = "https://client.example/hook?token=s3cret"
 LEASE = timedelta(seconds=25)
 EVERY_SHARD = {shard.shard: 1000 for shard in keys.all_shards()}
-META = {"tenant": "00112233aabbccdd", "bot_id": "b-1", "user_id": "u-1", "conversation_id": None, "new": 1}
+TENANT = "00112233aabbccdd"
+META = {"tenant": TENANT, "bot_id": "b-1", "user_id": "u-1", "conversation_id": None, "new": 1}
 
 
 def conversation(number: int) -> keys.ConversationKeys:
@@ -50,6 +51,7 @@ async def open_turn(
     settle: timedelta = timedelta(seconds=1.5),
     posted: bool = True,
     fingerprint: str | None = None,
+    tenant: str = TENANT,
 ) -> str:
     """Open a turn and post its message; give its id."""
     turns = OpenTurns(store, timedelta(seconds=60))
@@ -61,7 +63,7 @@ async def open_turn(
         delay=delay,
         min_delay=min_delay,
         settle=settle,
-        meta=msgspec.json.encode(META),
+        meta=msgspec.json.encode(META | {"tenant": tenant}),
         message="d0",
         sent_at=1,
     )
@@ -88,11 +90,17 @@ async def speak(
 
 
 async def reply(
-    store: Store, queue: Queue, text: str, of: keys.ConversationKeys = ONE, *, webhook: str = WEBHOOK
+    store: Store,
+    queue: Queue,
+    text: str,
+    of: keys.ConversationKeys = ONE,
+    *,
+    webhook: str = WEBHOOK,
+    tenant: str = TENANT,
 ) -> str:
     """Let a reply fall due at once; give its id."""
     nothing = timedelta()
-    await open_turn(store, of, webhook=webhook, delay=nothing, min_delay=nothing, settle=nothing)
+    await open_turn(store, of, webhook=webhook, delay=nothing, min_delay=nothing, settle=nothing, tenant=tenant)
     folded = await speak(queue, text, of)
     assert folded.outcome == "opened"
     assert folded.reply_id

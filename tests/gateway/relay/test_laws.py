@@ -35,6 +35,7 @@ class History:
         self.not_before: dict[str, datetime] = {}
         self.claimed: dict[str, tuple[Delivery, datetime]] = {}  # by conversation: one at a time
         self.taken_over: list[Delivery] = []
+        self.crashed: set[int] = set()
         self.number = 0
 
     async def act(self, action: str, talker: int) -> None:
@@ -53,6 +54,7 @@ class History:
             case "crash":
                 for delivery, _ in self.claimed.values():
                     self.send(delivery)  # it may have been sent before
+                    self.crashed.add(delivery.fence)
                 advance(self.store, LEASE)
             case "claim":
                 advance(self.store, PAUSE / 2)
@@ -81,7 +83,8 @@ class History:
 
     async def settle(self, delivery: Delivery, action: str) -> None:
         if action == "hand back":
-            await self.queue.release([(delivery, PAUSE)])
+            if delivery.fence not in self.crashed:  # only what was not sent is handed back
+                await self.queue.release([(delivery, PAUSE)])
             return
         texts = self.send(delivery)
         now = (await self.queue.claim({0: 1}, LEASE))[0].now

@@ -10,6 +10,7 @@ from relay_kit import (
     LEASE,
     META,
     ONE,
+    TENANT,
     UPSTREAM_ID,
     WEBHOOK,
     advance,
@@ -27,7 +28,7 @@ from gateway import store as store_module
 from gateway.directory import Directory
 from gateway.relay import queue as queue_module
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Reason, RetryAt
-from gateway.relay.queue import Counts, Folded, Queue, Settled, Settlement
+from gateway.relay.queue import EVERYTHING, Counts, Folded, Queue, Settled, Settlement, Shares
 from gateway.store import Store
 from mappings import completion
 from mappings.turn import ReplySegment
@@ -112,7 +113,8 @@ async def test_a_bot_that_never_pauses_does_not_hold_its_reply_back(store: Store
     await open_turn(store, delay=timedelta(), min_delay=timedelta(), settle=3 * SECOND)
     first = await speak(queue, "0")
     advance(store, queue_module.LONGEST_SETTLE - 2 * SECOND)
-    await store.redis.zadd(ONE.shard.due, {f"d:{first.reply_id}": 2**53})  # as if nobody had claimed it meanwhile
+    later = {first.reply_id: 2**53}  # as if nobody had claimed it meanwhile
+    await store.redis.zadd(ONE.shard.due_of(TENANT), later)
     folded = await speak(queue, "1")
     assert first.due
     assert folded == Folded("folded", first.reply_id, first.due - 3 * SECOND + queue_module.LONGEST_SETTLE)
@@ -324,6 +326,69 @@ async def test_the_earliest_are_claimed_first_and_no_more_than_asked_for(store: 
     assert [texts(delivery) for delivery in claimed.deliveries] == [["1"], ["2"]]
     assert claimed.next_due
     assert claimed.next_due < claimed.now
+
+
+async def of_tenants(store: Store, queue: Queue, **counts: int) -> None:
+    """Let so many replies of each tenant fall due, one tenant after the other, all on the first shard."""
+    number = 0
+    for name, count in counts.items():
+        for text in range(count):
+            of = conversation(number * keys.SHARDS)
+            await reply(store, queue, f"{name}{text}", of, tenant=name * 16)
+            number += 1
+
+
+async def claim_some(queue: Queue, most: int, shares: Shares = EVERYTHING) -> list[str]:
+    return [texts(delivery)[0] for delivery in (await queue.claim({0: most}, LEASE, shares))[0].deliveries]
+
+
+async def test_a_claim_takes_from_all_tenants_in_turn_of_each_the_earliest(store: Store, queue: Queue) -> None:
+    await of_tenants(store, queue, a=20, b=2, c=4)
+    assert sorted(await claim_some(queue, 6)) == ["a0", "a1", "b0", "b1", "c0", "c1"]
+    assert sorted(await claim_some(queue, 7)) == ["a2", "a3", "a4", "a5", "a6", "c2", "c3"]
+    assert sorted(await claim_some(queue, 99)) == sorted(f"a{number}" for number in range(7, 20))
+
+
+async def test_of_more_tenants_than_a_claim_may_bring_each_gets_its_turn(store: Store, queue: Queue) -> None:
+    await of_tenants(store, queue, a=9, b=9, c=9)
+    claims = [await claim_some(queue, 1) for _ in range(9)]
+    assert sorted(text for [text] in claims) == [f"{tenant}{number}" for tenant in "abc" for number in range(3)]
+
+
+async def test_no_tenant_gets_more_than_its_share(store: Store, queue: Queue) -> None:
+    await of_tenants(store, queue, a=9, b=9, c=1)
+    claimed = await claim_some(queue, 99, Shares(3, {"b" * 16: 1}))
+    assert sorted(claimed) == ["a0", "a1", "a2", "b0", "c0"]
+
+
+async def test_who_has_no_share_left_is_no_reason_to_look_again(store: Store, queue: Queue) -> None:
+    await of_tenants(store, queue, a=2)
+    await open_turn(store, conversation(99 * keys.SHARDS), tenant="b" * 16)
+    later = await speak(queue, "later", conversation(99 * keys.SHARDS))
+    claimed = (await queue.claim({0: 9}, LEASE, Shares(9, {"a" * 16: 1})))[0]
+    assert (len(claimed.deliveries), claimed.next_due) == (1, later.due)
+    assert await claim_some(queue, 9) == ["a1"]
+
+
+async def test_a_share_is_what_all_shards_together_bring(store: Store, queue: Queue) -> None:
+    for number in range(60):
+        await reply(store, queue, str(number), conversation(number))
+    for share in (0, 1, 5, 20):
+        claims = await queue.claim(EVERY_SHARD, LEASE, Shares(share))
+        brought = sum(len(claimed.deliveries) for claimed in claims.values())
+        assert share // 2 <= brought <= share  # a shard may have none
+
+
+async def test_a_reply_whose_tenant_cannot_be_told_waits_among_its_like(store: Store, queue: Queue) -> None:
+    await open_turn(store, tenant="?")
+    await speak(queue, "Hello!")
+    assert await store.redis.zcard(ONE.shard.due_of("-")) == 1
+
+
+async def test_replies_are_counted_by_tenant(store: Store, queue: Queue) -> None:
+    await of_tenants(store, queue, a=2, b=1)
+    await reply(store, queue, "elsewhere", conversation(1), tenant="b" * 16)
+    assert (await queue.count()).tenants == {"a" * 16: 2, "b" * 16: 2}
 
 
 async def test_several_shards_are_claimed_at_once(store: Store, queue: Queue) -> None:

@@ -117,7 +117,7 @@ async def test_more_replies_than_places_all_leave(store: Store) -> None:
 
 
 async def test_there_are_never_more_attempts_than_places(store: Store) -> None:
-    relay = Relay(store, places=3)
+    relay = Relay(store, places=6)  # half of them for a tenant alone
     opened = asyncio.Event()
     for number in range(9):
         relay.receivers.ready[f"https://r{number}.example/"] = [opened]
@@ -269,7 +269,7 @@ async def test_a_round_that_fails_is_not_the_last(relay: Relay, monkeypatch: pyt
 
 
 async def test_a_process_that_takes_its_own_delivery_over_again_keeps_its_places_straight(store: Store) -> None:
-    relay = Relay(store, places=2)
+    relay = Relay(store, places=4)
     thaw = asyncio.Event()
     relay.receivers.ready["https://a.example/"] = [thaw, Answered(500)]
     await replies(relay, "a")
@@ -283,14 +283,14 @@ async def test_a_process_that_takes_its_own_delivery_over_again_keeps_its_places
             await replies(relay, "b", "c", "d", first=1)
             await relay.receivers.until(5)
     assert [line["event"] for line in lines] == ["delivery.lease_lost"]
-    assert relay.worker._lanes.free == 2
+    assert relay.worker._lanes.free == 4
 
 
 # One host that hangs
 
 
 async def test_a_host_that_hangs_leaves_places_for_the_others(store: Store) -> None:
-    relay = Relay(store, places=4, places_per_host=2)
+    relay = Relay(store, places=8, places_per_lane=2)
     hang = asyncio.Event()
     relay.receivers.ready["https://hangs.example/"] = [hang, hang]
     for number in range(6):
@@ -340,8 +340,8 @@ async def test_a_process_frozen_between_claim_and_send_does_not_send(
     claim_of_the_queue = relay.queue.claim
     freezes = [relay.settings.delivery_timeout_seconds]
 
-    async def freeze_once(limits: Any, lease: timedelta) -> dict[int, Claimed]:
-        claims = await claim_of_the_queue(limits, lease)
+    async def freeze_once(limits: Any, lease: timedelta, shares: Any) -> dict[int, Claimed]:
+        claims = await claim_of_the_queue(limits, lease, shares)
         if freezes and any(claimed.deliveries for claimed in claims.values()):
             relay.clock.ahead += freezes.pop()
         return claims
@@ -362,8 +362,8 @@ async def test_a_process_frozen_for_longer_than_its_lease_does_not_send(
     taken_over: list[Delivery] = []
     frozen = asyncio.Event()
 
-    async def freeze(limits: Any, lease: timedelta) -> dict[int, Claimed]:
-        claims = await claim_of_the_queue(limits, lease)
+    async def freeze(limits: Any, lease: timedelta, shares: Any) -> dict[int, Claimed]:
+        claims = await claim_of_the_queue(limits, lease, shares)
         if not taken_over and any(claimed.deliveries for claimed in claims.values()):
             relay.clock.ahead += lease.total_seconds()
             advance(relay.store, lease)
@@ -420,10 +420,10 @@ async def test_what_is_claimed_while_the_worker_stops_is_handed_back(
     claim_of_the_queue = relay.queue.claim
     stopping = asyncio.get_running_loop().create_future()
 
-    async def stop_meanwhile(limits: Any, lease: timedelta) -> dict[int, Claimed]:
+    async def stop_meanwhile(limits: Any, lease: timedelta, shares: Any) -> dict[int, Claimed]:
         stopping.set_result(asyncio.create_task(relay.worker.stop(60 * SECOND)))
         await asyncio.sleep(0)
-        return await claim_of_the_queue(limits, lease)
+        return await claim_of_the_queue(limits, lease, shares)
 
     monkeypatch.setattr(relay.queue, "claim", stop_meanwhile)
     await replies(relay, "a")

@@ -90,9 +90,9 @@ async def rounds(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> asyncio.Semap
     failed = asyncio.Semaphore(0)
     claim = relay.queue.claim
 
-    async def counted(limits: Any, lease: timedelta) -> dict[int, Claimed]:
+    async def counted(limits: Any, lease: timedelta, shares: Any) -> dict[int, Claimed]:
         try:
-            return await claim(limits, lease)
+            return await claim(limits, lease, shares)
         except errors.StoreUnavailable:
             failed.release()
             raise

@@ -41,13 +41,15 @@ async def test_the_shards_are_spread_over_all_servers(cluster: store_servers.Clu
 async def test_scripts_of_all_shards_run_in_one_batch_and_answer_in_its_order(on_cluster: Store) -> None:
     for shard in SHARDS[1:]:
         await on_cluster.command("zadd", shard.dead, {f"r{number}": number for number in range(shard.shard)})
-    assert await on_cluster.run_all(map(count, SHARDS)) == [[0, 0, shard.shard] for shard in SHARDS]
-    assert await on_cluster.run_all(map(count, reversed(SHARDS))) == [[0, 0, number] for number in range(15, -1, -1)]
+    assert await on_cluster.run_all(map(count, SHARDS)) == [[0, 0, shard.shard, []] for shard in SHARDS]
+    assert await on_cluster.run_all(map(count, reversed(SHARDS))) == [
+        [0, 0, number, []] for number in range(15, -1, -1)
+    ]
 
 
 async def test_a_single_script_runs_where_its_keys_are(on_cluster: Store) -> None:
     for shard in SHARDS:
-        assert await on_cluster.run("count_replies", [shard.due, shard.dead]) == [0, 0, 0]
+        assert await on_cluster.run("count_replies", [shard.due, shard.dead]) == [0, 0, 0, []]
     assert len(on_cluster.clients) == 3
 
 
@@ -86,8 +88,8 @@ async def test_a_slot_that_has_moved_is_followed(cluster: store_servers.Cluster,
     assert await cluster.move_keys(slot(shard), source, target) == 1
     await cluster.finish_to_move(slot(shard), target)
     try:
-        assert await on_cluster.run_all(map(count, SHARDS[:3])) == [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
-        assert await on_cluster.run("count_replies", [shard.due, shard.dead]) == [0, 0, 1]
+        assert await on_cluster.run_all(map(count, SHARDS[:3])) == [[0, 0, 0, []], [0, 0, 1, []], [0, 0, 0, []]]
+        assert await on_cluster.run("count_replies", [shard.due, shard.dead]) == [0, 0, 1, []]
     finally:
         await cluster.begin_to_move(slot(shard), source)
         await cluster.move_keys(slot(shard), target, source)
@@ -99,7 +101,8 @@ async def test_while_a_slot_moves_its_keys_are_read_where_they_are_and_no_script
     cluster: store_servers.Cluster, on_cluster: Store
 ) -> None:
     shard = SHARDS[4]
-    await on_cluster.command("zadd", shard.due, {"d:r1": 1})
+    await on_cluster.command("zadd", shard.due, {"-": 1})
+    await on_cluster.command("zadd", shard.due_of("-"), {"r1": 1})
     await on_cluster.command("set", shard.fence, 7)
     await on_cluster.command("hset", shard.reply("r1"), mapping={"due": 1, "attempts": 0})
     source = await cluster.owner(slot(shard))
@@ -108,11 +111,11 @@ async def test_while_a_slot_moves_its_keys_are_read_where_they_are_and_no_script
     try:
         # The queue's keys are still here, the reply has gone ahead: a script would notice after its first writes.
         await source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", shard.reply("r1"))
-        claiming = on_cluster.run("claim_due", [shard.due, shard.fence], shard.prefix, 1000, 10)
+        claiming = on_cluster.run("claim_due", [shard.due, shard.fence], shard.prefix, 1000, 10, 10)
         batched = await on_cluster.run_all(
-            [Call("claim_due", (shard.due, shard.fence), (shard.prefix, 1000, 10)), count(SHARDS[0])]
+            [Call("claim_due", (shard.due, shard.fence), (shard.prefix, 1000, 10, 10)), count(SHARDS[0])]
         )
-        assert batched == [NoAnswer.UNTAKEN, [0, 0, 0]]
+        assert batched == [NoAnswer.UNTAKEN, [0, 0, 0, []]]
         assert await on_cluster.command("get", shard.fence) == "7"
         assert await on_cluster.command("hget", shard.reply("r1"), "attempts") == "0"
         waiting = asyncio.create_task(claiming)
@@ -130,7 +133,7 @@ async def test_a_script_whose_slot_stays_on_the_move_is_unavailable_within_the_b
     cluster: store_servers.Cluster, on_cluster: Store
 ) -> None:
     shard = SHARDS[5]
-    await on_cluster.command("zadd", shard.due, {"d:r1": 2**50})
+    await on_cluster.command("zadd", shard.due, {"-": 2**50})
     source = await cluster.owner(slot(shard))
     target = await other_than(cluster, source)
     await cluster.begin_to_move(slot(shard), target)
@@ -138,7 +141,7 @@ async def test_a_script_whose_slot_stays_on_the_move_is_unavailable_within_the_b
         async with asyncio.timeout(2):  # the promise
             with pytest.raises(errors.StoreUnavailable, match="on the move"):
                 await on_cluster.run("count_replies", [shard.due, shard.dead])
-        assert await on_cluster.run("count_replies", [SHARDS[0].due, SHARDS[0].dead]) == [0, 0, 0]
+        assert await on_cluster.run("count_replies", [SHARDS[0].due, SHARDS[0].dead]) == [0, 0, 0, []]
     finally:
         await cluster.finish_to_move(slot(shard), source)
 
@@ -156,10 +159,10 @@ async def test_a_server_that_dies_takes_only_its_own_shards_along_until_its_repl
             with capture_logs() as lines:
                 await dying.kill()
                 answers = await opened.run_all(map(count, SHARDS))
-                assert {shard for shard, answer in zip(SHARDS, answers, strict=True) if answer == [0, 0, 1]} == {
+                assert {shard for shard, answer in zip(SHARDS, answers, strict=True) if answer == [0, 0, 1, []]} == {
                     *SHARDS
                 } - its_own
-                assert all(answer in ([0, 0, 1], NoAnswer.UNTAKEN) for answer in answers)
+                assert all(answer in ([0, 0, 1, []], NoAnswer.UNTAKEN) for answer in answers)
                 await opened.ping()  # the others go on
                 async with asyncio.timeout(20):
                     for shard in its_own:
@@ -168,6 +171,6 @@ async def test_a_server_that_dies_takes_only_its_own_shards_along_until_its_repl
                                 await opened.run("count_replies", [shard.due, shard.dead])
                                 break
             assert {await cluster.owner(slot(shard)) for shard in its_own} <= set(cluster.replicas)
-            assert await opened.run_all(map(count, SHARDS)) == [[0, 0, 1]] * len(SHARDS)
+            assert await opened.run_all(map(count, SHARDS)) == [[0, 0, 1, []]] * len(SHARDS)
             away = [line for line in lines if line["event"] == "store.away"]
             assert [line["server"] for line in away] == [f"127.0.0.1:{dying.port}"]

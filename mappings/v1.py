@@ -18,7 +18,8 @@ MAX_HISTORY_ITEMS = 100_000
 
 _envelope = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
-_history = msgspec.json.Decoder(list[wire.HistoryItem] | None)
+_history = msgspec.json.Decoder(tuple[Utterance, ...] | None)
+_loose_history = msgspec.json.Decoder(list[wire.HistoryItem] | None)
 _NULL = msgspec.Raw(b"null")
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -115,15 +116,23 @@ def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
 
 def _decode_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
     try:
-        items = _history.decode(raw) or []
+        history = _read_history(raw)
     except msgspec.ValidationError as error:
         raise MalformedRequest(f"messages: {str(error).replace('`$', '`messages')}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequest(f"messages: not JSON: {_reason(error)}") from None
-    if len(items) > MAX_HISTORY_ITEMS:
+    if len(history) > MAX_HISTORY_ITEMS:
         raise ValueOutOfRange(f"messages: at most {MAX_HISTORY_ITEMS} items are taken")
+    return history
+
+
+def _read_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
+    try:
+        return _history.decode(raw) or ()
+    except msgspec.ValidationError:  # some client's bare strings, or a shape that is none: this one can tell
+        items = _loose_history.decode(raw) or []
     return tuple(
-        Utterance(from_bot=item.bot, segments=(item.content,) if isinstance(item.content, str) else tuple(item.content))
+        Utterance(item.bot, (item.content,) if isinstance(item.content, str) else tuple(item.content), item.id)
         for item in items
     )
 

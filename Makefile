@@ -26,11 +26,12 @@ test: $(VENV)/dev.stamp ## run the tests with branch coverage; ARGS="-k name" ch
 chaos: $(VENV)/dev.stamp ## break processes, store, network and receivers under traffic; ARGS="--seed 1 --replicas 3"
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-check: $(VENV)/dev.stamp ## look at format, lint, types and the layers of imports
+check: $(VENV)/dev.stamp ## look at format, lint, types, the layers of imports and the pages that are written from code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m gateway.parity --check mappings/PARITY.md
 
 bench: $(VENV)/runtime.stamp ## measure what a turn costs, into bench/RESULTS.md; ARGS="--quick" looks only, --help tells more
 	$(BIN)/python -m bench $(ARGS)

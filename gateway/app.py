@@ -21,6 +21,7 @@ from gateway.open_turns import OpenTurns
 from gateway.operations import Operations
 from gateway.pictures import Pictures
 from gateway.protocol import Limits
+from gateway.relay import gauges
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
@@ -93,10 +94,13 @@ async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncI
                 timeout_seconds=settings.delivery_timeout_seconds,
                 max_answer_bytes=MAX_WEBHOOK_ANSWER_BYTES,
                 guard=networks,
+                peer="webhook",
             )
         )
         queue = Queue(opened, settle=timedelta(seconds=settings.settle_seconds))
         worker = Worker(queue, Receiver(client).post, settings, observer=mapping_log)
+        if works:
+            await stack.enter_async_context(gauges.sampling(queue))
         async with _relaying(worker, drain) if works else contextlib.nullcontext():
             yield Relay(opened, secrets, networks, queue, worker)
 
@@ -130,6 +134,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             http.client(
                 timeout_seconds=settings.upstream_timeout_seconds,
                 max_answer_bytes=MAX_UPSTREAM_ANSWER_BYTES,
+                peer="upstream",
             )
         )
         upstream = V3(settings.v3_url, upstream_client)

@@ -157,6 +157,13 @@ PENDING_REPLIES: Final = Gauge(
     registry=REGISTRY,
 )
 
+DUE_REPLIES: Final = Gauge(
+    "gateway_due_replies",
+    "Pending replies whose moment has come and that no worker has claimed: hardly any, while there are enough workers.",
+    multiprocess_mode="livemostrecent",
+    registry=REGISTRY,
+)
+
 DEAD_LETTERS_KEPT: Final = Gauge(
     "gateway_dead_letters_kept",
     "Dead letters in the store that can be sent again, as last counted by any worker.",
@@ -255,8 +262,8 @@ SERVER_ACTIVE_REQUESTS: Final = Gauge(
 CLIENT_REQUEST_DURATION: Final = Family(
     Histogram(
         "http_client_request_duration_seconds",
-        "Time of one call to the upstream or to a webhook, to the end of the answer; error_type is set instead of the"
-        " status when none came. Hosts are no label: webhooks are the clients' to name.",
+        "Time of one call to the upstream or to a webhook, to the end of the answer; error_type says what went wrong"
+        " when none came, or none that is whole. Hosts are no label: webhooks are the clients' to name.",
         ["http_request_method", "peer", "http_response_status_code", "error_type"],
         buckets=CALLS,
         registry=REGISTRY,

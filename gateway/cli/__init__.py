@@ -13,6 +13,7 @@ def main() -> None:
 
 for command in (
     serving.serve,
+    serving.relay,
     serving.check_config,
     trying.demo_command,
     trying.sandbox_command,

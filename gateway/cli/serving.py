@@ -1,4 +1,4 @@
-"""`gateway serve` and `check-config`: run it, or see with which settings it would run."""
+"""`gateway serve`, `relay` and `check-config`: run it, a part of it, or see with which settings it would run."""
 
 from typing import Any
 
@@ -17,6 +17,33 @@ def serve(**overrides: Any) -> None:
     effective = _load(overrides)
     server.export(overrides)
     server.serve(effective)
+
+
+RELAY_SETTINGS = (
+    "host",
+    "port",
+    "workers",
+    "redis_url",
+    "data_dir",
+    "secret",
+    "webhook_allow",
+    *(name for name in Settings.model_fields if name.startswith("delivery_")),
+    "settle_seconds",
+    "grace_seconds",
+    "log_level",
+    "log_format",
+)
+"""The settings of a process that only delivers."""
+
+
+@click.command()
+@common.settings_options(*RELAY_SETTINGS)
+@common.failing_clearly
+def relay(**overrides: Any) -> None:
+    """Run the relay alone: it delivers what gateways on the same store accept, and serves only what operators ask."""
+    effective = common.load(overrides)
+    server.export(overrides)
+    server.serve_relay(effective)
 
 
 @click.command("check-config")

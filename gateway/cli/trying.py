@@ -5,7 +5,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 import uvloop
@@ -54,6 +54,8 @@ SANDBOX_HELP = {
     "webhook_timeout": "seconds that a call of a webhook may take",
     "webhook_attempts": "tries of a webhook call",
     "webhook_retry_after": "seconds before a webhook call's second try; doubles from try to try",
+    "chatbotkit_events": "which of ChatBotKit's two public descriptions its streams follow",
+    "chatbotkit_bots": "let ChatBotKit know only this bot; may be given several times",
     "max_body_bytes": "largest request body that the API takes",
     "max_delivery_bytes": "largest request body that the inbox takes",
     "journal_items": "calls, callbacks and deliveries that are remembered, of each",
@@ -61,26 +63,31 @@ SANDBOX_HELP = {
 }
 """What each setting of the sandbox is, for `--help`."""
 
+SANDBOX_TYPES = get_type_hints(sandbox.SandboxSettings)
+
 
 def _sandbox_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command one flag for each setting of the sandbox."""
-    defaults = sandbox.SandboxSettings()
-    for name, text in reversed(SANDBOX_HELP.items()):
-        flag, default = f"--{name.replace('_', '-')}", getattr(defaults, name)
-        match default:
-            case None if name == "keys":
-                option = click.option("--key", name, multiple=True, help=text)
-            case bool():
-                option = click.option(flag, name, is_flag=True, help=text)
-            case timedelta():
-                shown = f"{default.total_seconds():g}"
-                option = click.option(flag, name, type=click.FloatRange(min=0), help=text, show_default=shown)
-            case int():
-                option = click.option(flag, name, type=click.IntRange(min=0), help=text, show_default=str(default))
-            case _:
-                option = click.option(flag, name, help=text)
-        command = option(command)
+    for name in reversed(SANDBOX_HELP):
+        command = _sandbox_option(name)(command)
     return command
+
+
+def _sandbox_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    annotation, default = SANDBOX_TYPES[name], getattr(sandbox.SandboxSettings(), name)
+    flag, text = "--" + name.replace("_", "-"), SANDBOX_HELP[name]
+    if annotation is bool:
+        return click.option(flag, name, is_flag=True, help=text)
+    if annotation == frozenset[str] | None:
+        return click.option(flag.removesuffix("s"), name, multiple=True, help=text)
+    if annotation is timedelta:
+        shown = f"{default.total_seconds():g}"
+        return click.option(flag, name, type=click.FloatRange(min=0), help=text, show_default=shown)
+    if annotation is int:
+        return click.option(flag, name, type=click.IntRange(min=0), help=text, show_default=str(default))
+    if get_origin(annotation) is Literal:
+        return click.option(flag, name, type=click.Choice(get_args(annotation)), help=text, show_default=str(default))
+    return click.option(flag, name, help=text)
 
 
 @click.command("sandbox")
@@ -108,12 +115,12 @@ def _sandbox_settings(*, fast: bool, given: dict[str, Any]) -> sandbox.SandboxSe
     base = sandbox.SandboxSettings()
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if isinstance(getattr(base, name), timedelta) and value is not None:
+        if value is None or value == ():
+            continue
+        if SANDBOX_TYPES[name] is timedelta:
             values[name] = timedelta(seconds=value)
-        elif name == "keys":
-            values[name] = frozenset(value) or None
-        elif value is not None:
-            values[name] = value
+        else:
+            values[name] = frozenset(value) if isinstance(value, tuple) else value
     return dataclasses.replace(base.fast() if fast else base, **values)
 
 

@@ -15,11 +15,13 @@ import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
 import yarl
 
+from gateway import metrics
 from gateway.http import dialing, failures
 
 USER_AGENT = "chat-migration-gateway"
@@ -36,6 +38,8 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 Content = bytes | AsyncIterable[bytes]
+Peer: TypeAlias = Literal["upstream", "webhook"]
+"""Whom a client calls, as the metrics name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,13 @@ class StreamedAnswer:
 class HttpClient:
     """A pool of connections with one policy. Made by `client`."""
 
-    def __init__(self, session: aiohttp.ClientSession, timeout_seconds: float, max_answer_bytes: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, timeout_seconds: float, max_answer_bytes: int, peer: Peer | None = None
+    ) -> None:
         self._session = session
         self._timeout_seconds = timeout_seconds
         self._max_answer_bytes = max_answer_bytes
+        self._peer = peer
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: Content | None = None
@@ -101,11 +108,8 @@ class HttpClient:
         DELETE are sent once more when a kept connection turns out to be closed; POST and PATCH never are.
         """
         began = time.perf_counter()
-        answer = await self._open(method, url, headers or {}, content)
-        try:
+        async with self.stream(method, url, headers=headers, content=content) as answer:
             body = b"".join([chunk async for chunk in answer.chunks()])
-        finally:
-            answer.close()
         return Answer(answer.status, answer.headers, body, time.perf_counter() - began)
 
     @contextlib.asynccontextmanager
@@ -116,11 +120,33 @@ class HttpClient:
 
         The deadline is that of the whole call, with the reading of the body.
         """
-        answer = await self._open(method, url, headers or {}, content)
+        began = time.perf_counter()
+        answer: StreamedAnswer | None = None
+        error_type = ""
         try:
+            answer = await self._open(method, url, headers or {}, content)
             yield answer
+        except failures.CallFailed as error:
+            error_type = error.code
+            raise
+        except BaseException as error:
+            if answer is None:  # the guard's refusal, or the caller gave up waiting; later it is the caller's own
+                error_type = type(error).__name__
+            raise
         finally:
-            answer.close()
+            if answer is not None:
+                answer.close()
+            self._measure(method, answer, error_type, time.perf_counter() - began)
+
+    def _measure(self, method: str, answer: StreamedAnswer | None, error_type: str, seconds: float) -> None:
+        if self._peer:
+            status = "" if answer is None else answer.status
+            metrics.CLIENT_REQUEST_DURATION(
+                http_request_method=method,
+                peer=self._peer,
+                http_response_status_code=status,
+                error_type=error_type,
+            ).observe(seconds)
 
     async def _open(self, method: str, url: str, headers: Mapping[str, str], content: Content | None) -> StreamedAnswer:
         target = _wire_url(url)
@@ -149,12 +175,14 @@ async def client(
     guard: dialing.Guard | None = None,
     lookup: dialing.Lookup | None = None,
     tls: ssl.SSLContext | None = None,
+    peer: Peer | None = None,
 ) -> AsyncIterator[HttpClient]:
     """Give a client for as long as the context is open.
 
     `timeout_seconds` is for a whole call. `limit` and `limit_per_host` bound the open connections; a call beyond
     them waits for one, as part of connecting. `guard` decides about every address that is dialled, and what it
     raises is raised by the call; `lookup` stands in for the system's name lookup, `tls` for its trusted authorities.
+    The calls of a client whose `peer` is named are measured.
     """
     resolver = dialing.Resolver(guard, lookup)
     connector = aiohttp.TCPConnector(
@@ -177,7 +205,7 @@ async def client(
         ),
     )
     try:
-        yield HttpClient(session, timeout_seconds, max_answer_bytes)
+        yield HttpClient(session, timeout_seconds, max_answer_bytes, peer)
     finally:
         await session.close()
         await resolver.close()

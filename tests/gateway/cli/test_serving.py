@@ -1,11 +1,15 @@
 """Settings as flags, and the command that shows them."""
 
 import json
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from gateway.settings import Settings
+from tests.flows.conftest import free_port
 from tests.gateway.cli.cli_kit import SECRET, gateway, process
 
 V3 = ("--v3-url", "https://v3.example/v3")
@@ -57,6 +61,36 @@ def test_a_wrong_setting_is_told_by_variable_value_and_what_is_allowed(
     assert (result.exit_code, result.stdout) == (1, "")
     for part in told:
         assert part in result.stderr
+
+
+def test_a_relay_needs_no_upstream_but_right_settings() -> None:
+    result = gateway("relay", "--port", "70000")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "GATEWAY_PORT=70000" in result.stderr
+    assert "GATEWAY_V3_URL" not in result.stderr
+
+
+def test_the_relay_serves_operators_until_it_is_told_to_end(tmp_path: Path) -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "relay", "--port", str(port), "--data-dir", str(tmp_path / "data")],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as relay:
+        assert relay.stdout
+        for line in relay.stdout:
+            if "Uvicorn running" in line:
+                break
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            assert answer.status == 200
+        relay.terminate()
+        relay.communicate(timeout=30)
+    assert relay.returncode == 0
+
+
+def test_a_switch_is_a_flag_of_two_forms() -> None:
+    assert "GATEWAY_RELAY=True\n" in gateway("check-config", *V3, "--relay", GATEWAY_RELAY="false").stdout
+    assert "GATEWAY_RELAY=False\n" in gateway("check-config", *V3, "--no-relay").stdout
 
 
 def test_all_wrong_settings_are_told_at_once() -> None:

@@ -117,6 +117,10 @@ def test_every_setting_of_the_sandbox_is_a_flag() -> None:
             ("--segment-interval", "0.5", "--webhook-attempts", "7"),
             {"segment_interval": timedelta(seconds=0.5), "webhook_attempts": 7},
         ),
+        (
+            ("--chatbotkit-bot", "b", "--chatbotkit-events", "seed"),
+            {"chatbotkit_bots": frozenset("b"), "chatbotkit_events": "seed"},
+        ),
         (("--prefix", "/v3", "--journal-items", "5"), {"prefix": "/v3", "journal_items": 5}),
     ],
 )
@@ -138,7 +142,10 @@ def test_the_pace_of_the_sandbox_can_be_fast_but_for_what_is_said(monkeypatch: p
     assert settings == dataclasses.replace(sandbox.SandboxSettings().fast(), first_segment_after=timedelta(seconds=3))
 
 
-@pytest.mark.parametrize("flags", [("--prefix", "v3"), ("--webhook-attempts", "0"), ("--segment-interval", "-1")])
+@pytest.mark.parametrize(
+    "flags",
+    [("--prefix", "v3"), ("--webhook-attempts", "0"), ("--segment-interval", "-1"), ("--chatbotkit-events", "x")],
+)
 def test_a_wrong_setting_of_the_sandbox_is_wrong_usage(flags: tuple[str, ...]) -> None:
     assert gateway("sandbox", *flags).exit_code == 2
 

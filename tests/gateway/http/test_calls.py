@@ -1,6 +1,7 @@
 """What a call sends and what it makes of an answer, over real sockets."""
 
 import asyncio
+import contextlib
 import gc
 import gzip
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from byte_server import OK, Connection, Script, say_ok, serve
 
-from gateway import http
+from gateway import http, metrics
 
 CAP = 1000
 
@@ -278,3 +279,64 @@ async def test_nothing_stays_open_behind_a_client() -> None:
 )
 def test_the_pause_that_an_answer_asks_for_is_read(headers: dict[str, str], seconds: int | None) -> None:
     assert http.retry_after_seconds(headers) == seconds
+
+
+def measured(status: str, error_type: str, method: str = "POST") -> float:
+    labels = {
+        "http_request_method": method,
+        "peer": "webhook",
+        "http_response_status_code": status,
+        "error_type": error_type,
+    }
+    return metrics.REGISTRY.get_sample_value("http_client_request_duration_seconds_count", labels) or 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error_type"),
+    [
+        (OK, "200", ""),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "503", ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "200", "answer_truncated"),
+        (b"", "", "connection_dropped"),
+    ],
+)
+async def test_a_call_is_measured_by_its_peer_and_what_came_of_it(answer: bytes, status: str, error_type: str) -> None:
+    before = measured(status, error_type)
+    async with (
+        http.client(timeout_seconds=10, max_answer_bytes=CAP, peer="webhook") as client,
+        serve(answering(answer)) as server,
+    ):
+        with contextlib.suppress(http.CallFailed):
+            await client.request("POST", server.url, content=b"{}")
+    assert measured(status, error_type) == before + 1
+
+
+async def test_a_call_that_nobody_waits_for_is_measured_too() -> None:
+    before = measured("", "CancelledError")
+    async with http.client(timeout_seconds=10, max_answer_bytes=CAP, peer="webhook") as client:
+        arrived = asyncio.Event()
+
+        async def script(connection: Connection) -> None:
+            await connection.read_request()
+            arrived.set()
+            await asyncio.Event().wait()
+
+        async with serve(script) as server:
+            call = asyncio.create_task(client.request("POST", server.url, content=b"{}"))
+            await arrived.wait()
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+    assert measured("", "CancelledError") == before + 1
+
+
+async def test_the_callers_own_trouble_with_an_answer_is_not_the_calls() -> None:
+    before = measured("200", "")
+    async with (
+        http.client(timeout_seconds=10, max_answer_bytes=CAP, peer="webhook") as client,
+        serve(say_ok) as server,
+    ):
+        with pytest.raises(KeyError):
+            async with client.stream("POST", server.url, content=b"{}"):
+                raise KeyError
+    assert measured("200", "") == before + 1

@@ -1,0 +1,46 @@
+"""How much waits in the store, sampled into the metrics: replies under way, those of them that are late, dead letters.
+
+Every process that relays samples, and all count the same store: take the newest of them, or the largest, not the sum.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from gateway import errors, metrics
+from gateway.relay.queue import Queue
+
+INTERVAL = timedelta(seconds=5)
+"""Below what scrapers wait between two looks; a sample is one round trip."""
+
+
+async def sample(queue: Queue) -> None:
+    """Count once; while the store is away the last numbers stay."""
+    try:
+        counts = await queue.count()
+    except errors.StoreUnavailable:  # told by the store's own metrics
+        return
+    metrics.PENDING_REPLIES.set(counts.pending)
+    metrics.DUE_REPLIES.set(counts.due)
+    metrics.DEAD_LETTERS_KEPT.set(counts.dead)
+
+
+@contextlib.asynccontextmanager
+async def sampling(queue: Queue, interval: timedelta = INTERVAL) -> AsyncIterator[None]:
+    """Sample for as long as the context is open."""
+    ended = asyncio.Event()
+
+    async def keep_sampling() -> None:
+        while not ended.is_set():
+            await sample(queue)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval.total_seconds()):
+                    await ended.wait()
+
+    task = asyncio.create_task(keep_sampling(), name="gauges")
+    try:
+        yield
+    finally:
+        ended.set()  # and not cancelled: on Python 3.11 the store's client may swallow that
+        await task

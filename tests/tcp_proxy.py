@@ -138,6 +138,8 @@ class TcpProxy:
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
             await self._open.wait()
+            if writer.is_closing():
+                return
             writer.write(chunk)
             await writer.drain()
         await self._open.wait()

@@ -9,7 +9,7 @@ other, and however many requests there are, a black hole costs each of them one 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import redis.asyncio as redis
@@ -81,10 +81,12 @@ class Server:
         try:
             async with asyncio.timeout_at(deadline):
                 try:
-                    answer = await command(self.client)
+                    with _resets_are_errors():
+                        answer = await command(self.client)
                 except _DEAD:
                     await self._drop_idle()  # the others are probably as dead
-                    answer = await command(self.client)
+                    with _resets_are_errors():
+                        answer = await command(self.client)
         except TimeoutError as error:
             if clock() - began > PROBE_SECONDS:  # else the deadline was too near to tell anything of the server
                 self._went_away(error)
@@ -103,9 +105,10 @@ class Server:
         connection = self._pool.make_connection()
         try:
             async with asyncio.timeout(seconds):
-                await connection.connect()
-                await connection.send_command(*command)
-                return await connection.read_response()
+                with _resets_are_errors():
+                    await connection.connect()
+                    await connection.send_command(*command)
+                    return await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
 
@@ -151,7 +154,7 @@ class Server:
 
     async def _look_at_its_policy(self) -> None:
         """Warn of a server that may evict what is written here, as soon as one is connected."""
-        with contextlib.suppress(RedisError, OSError):  # it may not be told: nothing depends on it
+        with contextlib.suppress(RedisError, OSError), _resets_are_errors():  # nothing depends on being told
             policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
             if policy != "noeviction":
                 log.warning(
@@ -162,10 +165,21 @@ class Server:
                 )
 
     async def _drop_idle(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(RedisError, OSError), _resets_are_errors():
             await self._pool.disconnect(inuse_connections=False)
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+@contextlib.contextmanager
+def _resets_are_errors() -> Iterator[None]:
+    """Tell a write to a connection that was reset before as the connection's error; uvloop says a bare RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "handler is closed" not in str(error):
+            raise
+        raise RedisConnectionError("the connection was reset") from error

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import auth, destinations, draining, edge, embedded, http, logs, mapping_log, store
+from gateway import auth, destinations, draining, edge, embedded, http, logs, mapping_log, openapi, store
 from gateway.api import Api
 from gateway.assets import Assets
 from gateway.bodies import Bodies
@@ -222,7 +222,8 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
             configure_logs()
         drain = Drain(grace)
         async with assemble(settings, drain) as assembly:
-            app.router.routes.extend([*Operations(assembly.store, drain).routes(), *assembly.routes])
+            routes = [*Operations(assembly.store, drain).routes(), *assembly.routes]
+            app.router.routes.extend([*routes, openapi.route(routes)])
             for name, part in assembly.parts.items():
                 setattr(app.state, name, part)
             with draining.on_signals(drain, grace):

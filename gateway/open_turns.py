@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from gateway import errors, keys
-from gateway.store import Answer, Store
+from gateway.store import Answer, Call, Store
 
 MAX_OPEN_TURNS = 32
 """Turns of one conversation that may await their reply; beyond it clients get 429 and other conversations nothing."""
@@ -70,6 +70,7 @@ class OpenTurns:
 
     def __init__(self, store: Store, lease: timedelta) -> None:
         self._store = store
+        self._lease = lease.total_seconds()
         self._lease_ms = _milliseconds(lease)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -136,16 +137,27 @@ class OpenTurns:
     async def abandon(
         self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool
     ) -> str:
-        """Give up posting; unless it is `settled` that the message is not upstream, the turn stays for a retry."""
-        state: str = await self._store.run(
-            "abandon_post",
-            [conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)],
-            proposal.caller,
-            turn_id,
-            "forget" if settled else "leave",
-        )
+        """Give up posting; unless it is `settled` that the message is not upstream, the turn stays for a retry.
+
+        A store that is away is told when it is back, so that the next turn need not wait for the end of the lease.
+        """
+        call = self._abandoning(conversation, proposal, turn_id, settled=settled)
+        try:
+            state: str = await self._store.run(call.name, call.keys, *call.arguments)
+        except errors.StoreUnavailable:
+            self._store.later(call, self._lease)
+            raise
         self._release(conversation.digest)
         return state
+
+    def _abandoning(
+        self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool
+    ) -> Call:
+        return Call(
+            "abandon_post",
+            (conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)),
+            (proposal.caller, turn_id, "forget" if settled else "leave"),
+        )
 
     async def settle(
         self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, posted: bool
@@ -161,6 +173,14 @@ class OpenTurns:
         return state
 
     async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> Answer:
+        try:
+            return await self._run_open(conversation, proposal)
+        except errors.StoreUnavailable:
+            # It may have been carried out, or yet be, and nobody would know that the place is free.
+            self._store.later(self._abandoning(conversation, proposal, proposal.turn_id, settled=True), self._lease)
+            raise
+
+    async def _run_open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> Answer:
         answer: Answer = await self._store.run(
             "open_turn",
             [conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints],

@@ -34,16 +34,27 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """One server. What it has acknowledged is kept when it is killed, unless it is started without its file."""
 
-    def __init__(self, directory: Path, port: int, *options: str, bus: int | None = None, durable: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        *options: str,
+        bus: int | None = None,
+        durable: bool = True,
+        configuration: str | None = None,
+    ) -> None:
         self.port = port
         self.bus = bus
         self.process: Process | None = None
         self._directory = directory
         file = ["--appendonly", "yes", "--appendfsync", "always"] if durable else []
         of_cluster = ["--cluster-enabled", "yes", "--cluster-port", str(bus)] if bus else []
-        self._options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", *file, *of_cluster, *options]
+        place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
+        self._options = [*place, "--save", "", "--repl-diskless-sync-delay", "0", *file, *of_cluster, *options]
+        if configuration:
+            self._options = [configuration, "--sentinel"]
         self.client: Any = redis.Redis(
-            port=port, decode_responses=True, retry=Retry(NoBackoff(), 0), socket_timeout=5, max_connections=8
+            port=port, decode_responses=True, retry=Retry(NoBackoff(), 1), socket_timeout=5, max_connections=8
         )
 
     @property
@@ -55,7 +66,7 @@ class Server:
         """Start it, and wait until it takes commands."""
         self._directory.mkdir(exist_ok=True)
         self.process = await asyncio.create_subprocess_exec(
-            engine.find(), *self._options, "--dir", str(self._directory), cwd=self._directory, stdout=DEVNULL
+            engine.find(), *self._options, cwd=self._directory, stdout=DEVNULL
         )
         async with asyncio.timeout(START_SECONDS):
             while True:
@@ -211,6 +222,66 @@ async def running_cluster(directory: Path, *, masters: int = 3, replicas: int = 
         yield cluster
     finally:
         for server in servers:
+            await server.aclose()
+
+
+class Sentinels:
+    """A master and its replica under three sentinels, in this order: `servers` and `guards`."""
+
+    SERVICE = "the-store"
+
+    def __init__(self, servers: Sequence[Server], guards: Sequence[Server]) -> None:
+        self.servers = servers
+        self.guards = guards
+
+    @property
+    def url(self) -> str:
+        """The URL of it for the gateway."""
+        places = ",".join(f"127.0.0.1:{guard.port}" for guard in self.guards)
+        return f"redis+sentinel://{places}/{self.SERVICE}"
+
+    async def fail_over(self) -> None:
+        """Have the sentinels make the replica the master."""
+        await self.guards[-1].client.execute_command("SENTINEL", "FAILOVER", self.SERVICE)
+
+    async def settled(self) -> None:
+        """Wait until the sentinels know each other and the replica."""
+        async with asyncio.timeout(START_SECONDS):
+            for guard in self.guards:
+                while not await self._is_well(guard):
+                    await asyncio.sleep(0.02)
+
+    async def _is_well(self, guard: Server) -> bool:
+        state = (await guard.client.sentinel_masters())[self.SERVICE]
+        replicas = await guard.client.sentinel_slaves(self.SERVICE)
+        links = [each["master-link-status"] == "ok" for each in replicas]
+        return state["num-other-sentinels"] == len(self.guards) - 1 and links == [True]
+
+
+@contextlib.asynccontextmanager
+async def running_sentinels(directory: Path) -> AsyncIterator[Sentinels]:
+    """Run a master, a replica, and three sentinels that take half a second's silence for a death."""
+    ports = free_ports(5)
+    master = Server(directory / "master", ports[0])
+    replica = Server(directory / "replica", ports[1], "--replicaof", f"127.0.0.1 {ports[0]}")
+    name = Sentinels.SERVICE
+    guards = []
+    for port in ports[2:]:
+        place = directory / f"sentinel-{port}"
+        place.mkdir()
+        (place / "sentinel.conf").write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor {name} 127.0.0.1 {ports[0]} 2\n"
+            f"sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n"
+        )
+        guards.append(Server(place, port, configuration="sentinel.conf"))
+    sentinels = Sentinels([master, replica], guards)
+    try:
+        for server in (master, replica, *guards):
+            await server.start()
+        await sentinels.settled()
+        yield sentinels
+    finally:
+        for server in (*guards, master, replica):
             await server.aclose()
 
 

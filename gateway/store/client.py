@@ -13,6 +13,7 @@ from gateway import errors, keys, metrics, redis_url
 from gateway.store import connections, scripts
 from gateway.store.cluster import Cluster
 from gateway.store.health import Health
+from gateway.store.later import Later
 from gateway.store.scripts import Answer, Argument, Call, NoAnswer, Send
 from gateway.store.server import CALL_SECONDS, Command, Server
 
@@ -41,6 +42,9 @@ class Servers(Protocol):
 
     async def ping(self, deadline: float) -> None:
         """Raise `StoreUnavailable` unless calls are taken."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
 
 
 class Single:
@@ -84,6 +88,7 @@ class Store:
         self._servers = servers
         self._health = health
         self._guarded = guarded
+        self._later = Later(self.run_all)
 
     async def run(self, name: str, keys: Sequence[str], *arguments: Argument) -> Answer:
         """Run a script; it may run twice when the connection breaks, so that every script is idempotent."""
@@ -117,6 +122,15 @@ class Store:
         if len(failures) == len(answers):
             raise self._refused(failures[0]) from failures[0]
         return [self._checked(call, answer) for call, answer in zip(batch, answers, strict=True)]
+
+    def later(self, call: Call, seconds: float) -> None:
+        """Run a script as soon as the store takes calls, if that is within so many seconds; nobody is answered."""
+        self._later.add(call, seconds)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._later.aclose()
+        await self._servers.aclose()
 
     async def command(self, name: str, key: str, *arguments: Any, **options: Any) -> Answer:
         """Carry out an idempotent command by the name of the client library's method for it."""
@@ -212,5 +226,6 @@ async def connect(url: str) -> AsyncIterator[Store]:
                     lambda address: Server(redis_url.show(address), connections.pool(place.at(address)), health),
                     health,
                 )
-        stack.push_async_callback(servers.aclose)
-        yield Store(servers, health, guarded=place.kind == "cluster")
+        opened = Store(servers, health, guarded=place.kind == "cluster")
+        stack.push_async_callback(opened.aclose)
+        yield opened

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from gateway.redis_url import RedisUrl
 from gateway.store.server import CALL_SECONDS
 
-SOCKET_SECONDS = 1.5
+SOCKET_SECONDS = 1.4
 CONNECT_SECONDS = 1.0
 SENTINEL_SECONDS = 0.4
 """For each step of asking a sentinel: the next one is asked within the bound of the call."""

@@ -29,7 +29,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway import errors, metrics
 from gateway.store.health import Health
 
-CALL_SECONDS = 1.8
+CALL_SECONDS = 1.6
 """Bound of one call, with all its repetitions: a request is answered within 2 s of a store that is a black hole."""
 
 PROBE_SECONDS = 0.8

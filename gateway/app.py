@@ -222,7 +222,7 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
             configure_logs()
         drain = Drain(grace)
         async with assemble(settings, drain) as assembly:
-            routes = [*Operations(assembly.store, drain).routes(), *assembly.routes]
+            routes = [*assembly.routes, *Operations(assembly.store, drain).routes()]
             app.router.routes.extend([*routes, openapi.route(routes)])
             for name, part in assembly.parts.items():
                 setattr(app.state, name, part)

@@ -43,7 +43,7 @@ class Authenticator:
     """
 
     def __init__(self, secrets: Sequence[bytes], key_map: Mapping[str, str]) -> None:
-        self._secret = secrets[0]
+        self._named = hmac.new(secrets[0], b"tenant\0", "sha256")  # a copy of it costs a third of making it anew
         self._key_map = key_map
         for number, pair in enumerate(key_map.items(), 1):
             if not all(_VISIBLE.fullmatch(key) and len(key) <= MAX_KEY_CHARACTERS for key in pair):
@@ -54,8 +54,9 @@ class Authenticator:
     def authenticate(self, authorization: str | None) -> Caller:
         """Read an Authorization header; `Unauthorized` says what is wrong with it, never what is in it."""
         key = _bearer(authorization)
-        tenant = hmac.digest(self._secret, b"tenant\0" + key.encode("ascii"), "sha256").hex()[:16]
-        return Caller(tenant, self._key_map.get(key, key))
+        tenant = self._named.copy()
+        tenant.update(key.encode("ascii"))
+        return Caller(tenant.hexdigest()[:16], self._key_map.get(key, key))
 
 
 class Tokens:

@@ -5,6 +5,7 @@ The header is a structured field (RFC 9651): a dictionary of two lists and a cou
 are the only values in it, and what a structured string cannot hold is counted instead of written.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def outcomes(
         value = turn.history if row.name == "messages" else getattr(request, row.name)
         if fates.says_something(row.name, value):
             fate = fates.fate_of(row, upstream, mode=mode, picture_url_known=picture_url_known)
-            found.append(FieldOutcome(row.name, fate.kind, fate.target, fate.reason))
+            found.append(_outcome(row.name, fate))
     unknown = fates.UNKNOWN
     found.extend(
         FieldOutcome(name, unknown.kind, unknown.target, unknown.reason, known=False)
@@ -74,6 +75,11 @@ def outcomes(
         if fates.says_something(name, value)
     )
     return tuple(found)
+
+
+@functools.cache  # a row has few fates: all its outcomes are as many objects
+def _outcome(name: str, fate: fates.Fate) -> FieldOutcome:
+    return FieldOutcome(name, fate.kind, fate.target, fate.reason)
 
 
 def losses(found: Iterable[FieldOutcome]) -> Losses:

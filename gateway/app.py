@@ -51,7 +51,8 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple[Store, tuple[byt
         secrets = settings.secrets
         url = settings.redis_url
         if not url:
-            url = await stack.enter_async_context(embedded.start(settings.data_dir))
+            linger = draining.time_for_last_words(timedelta(seconds=settings.grace_seconds)).total_seconds()
+            url = await stack.enter_async_context(embedded.start(settings.data_dir, linger_seconds=linger))
             secrets = secrets or (auth.secret_in(settings.data_dir).encode(),)
         yield await stack.enter_async_context(store.connect(url)), secrets
 

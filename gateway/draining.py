@@ -68,6 +68,11 @@ def time_for_requests(grace: timedelta) -> timedelta:
     return WORK_SHARE * grace - pause(grace)
 
 
+def time_for_last_words(grace: timedelta) -> timedelta:
+    """Give the time from the cut to the end, for what must still be written."""
+    return (1 - WORK_SHARE) * grace
+
+
 @contextlib.contextmanager
 def on_signals(drain: Drain, grace: timedelta) -> Iterator[None]:
     """Let SIGTERM begin the drain, and reach the server only after the pause; SIGINT, a person's, does both at once.

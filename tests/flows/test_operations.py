@@ -24,7 +24,7 @@ from tests.flows import process_kit
 from tests.flows.conftest import BOT, KEY, World
 from tests.flows.process_kit import Running
 
-RELAY = ("-c", "from gateway import server, settings; server.serve_relay(settings.load())")
+RELAY = ("-m", "gateway", "relay")
 MESSAGES = "*/messages"
 LONG_SECONDS = 30
 """Longer than any drain of these tests."""

@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv --quiet pip compile --upgrade --universal --python-version 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check bench format lock clean
+.PHONY: help run test pages chaos check bench format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ check: $(VENV)/dev.stamp ## look at format, lint, types, the layers of imports a
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m gateway.parity --check mappings/PARITY.md
+	$(BIN)/python -m gateway.readme --check README.md
+
+pages: $(VENV)/dev.stamp ## write the pages, and the tables in pages, that say what the code says
+	$(BIN)/python -m gateway.parity --write mappings/PARITY.md
+	$(BIN)/python -m gateway.readme --write README.md
 
 bench: $(VENV)/runtime.stamp ## measure what a turn costs, into bench/RESULTS.md; ARGS="--quick" looks only, --help tells more
 	$(BIN)/python -m bench $(ARGS)

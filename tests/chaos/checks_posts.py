@@ -5,11 +5,16 @@ from collections import defaultdict
 
 from tests.chaos import texts
 from tests.chaos.oracle import Finding, invariant
-from tests.chaos.records import Call, Class
+from tests.chaos.records import Call, Class, Exchange
 from tests.chaos.story import Pair, Story
 
-UNKNOWN_OUTCOME = (Class.PROCESS, Class.DRAIN, Class.STORE, Class.FLUSH, Class.UPSTREAM)
+NOT_RECORDED = (Class.PROCESS, Class.DRAIN, Class.STORE, Class.FLUSH)
 """Faults that can come between an effect and its record."""
+
+TROUBLE = (*NOT_RECORDED, Class.UPSTREAM, Class.DELETION)
+
+RESUMED_SECONDS = 2.0
+"""After the store's return, service resumes within so long."""
 
 ANSWER_SECONDS = 2.3
 """Within 2 s of a store that has become a black hole, and what two busy cores add to it."""
@@ -32,7 +37,7 @@ def one_conversation(story: Story, finding: Finding) -> None:
         finding.hold(
             len(calls) <= 1 + len(deleted),
             f"{pair[2]} of {pair[1][:8]} was created {len(calls)} times",
-            excuse=story.near(calls[0].at, calls[-1].at, *UNKNOWN_OUTCOME),
+            excuse=_repeated(story, calls[0].at, calls[-1].at),
         )
 
 
@@ -56,9 +61,18 @@ def posted_once(story: Story, finding: Finding) -> None:
         if request.accepted_at is not None:
             finding.hold(bool(posts), f"{request.id} was accepted and is not upstream")
         if len(posts) > 1:
-            near = story.near(min(posts[0].at, request.began), max(posts[-1].at, request.ended), *UNKNOWN_OUTCOME)
-            finding.hold(False, f"{request.id} was posted {len(posts)} times", excuse=near)
+            excuse = _repeated(story, min(posts[0].at, request.began), max(posts[-1].at, request.ended))
+            finding.hold(False, f"{request.id} was posted {len(posts)} times", excuse=excuse)
     finding.figures["posts"] = sum(len(posts) for posts in story.posts.values())
+
+
+def _repeated(story: Story, begin: float, end: float) -> bool:
+    """Tell whether something can have had its effect twice: unrecorded, or held back on its way and done after all."""
+    held_back = any(
+        fault.name == "upstream black hole" or ("hang" in fault.detail and "before" in fault.detail)
+        for fault in story.near(begin, end, Class.UPSTREAM)
+    )
+    return held_back or bool(story.near(begin, end, *NOT_RECORDED))
 
 
 @invariant("I7", "what was answered before the next was sent is upstream before it")
@@ -122,19 +136,31 @@ def nothing_accepted_without_a_store(story: Story, finding: Finding) -> None:
 @invariant("I20", "hostile requests get a 4xx; clients are refused only around a fault; no process ends by itself")
 def refused_clearly(story: Story, finding: Finding) -> None:
     """Look at every answer that is no 2xx."""
-    trouble = (*UNKNOWN_OUTCOME, Class.DELETION)
     for hostile in story.logs.hostile:
         fine = hostile.status is not None and 400 <= hostile.status < 500
-        near = story.near(hostile.sent_at, hostile.ended_at, *trouble)
+        near = story.near(hostile.sent_at, hostile.ended_at, *NOT_RECORDED)
         finding.hold(fine, f"{hostile.kind} got {hostile.status}", excuse=near and hostile.status in {None, 503})
     for request in story.logs.requests:
         for one in request.exchanges:
             accepted = one.status is not None and 200 <= one.status < 300
-            # Who waits for a place that a dead process holds waits for its lease.
-            near = story.near(one.sent_at - story.logs.limits.turn, one.ended_at, *trouble)
-            finding.hold(accepted, f"{request.id} got {one.status} for no reason", excuse=near and one.status != 500)
+            what = f"{request.id} got {one.status} {one.error} from {one.replica} for no reason"
+            finding.hold(accepted, what, excuse=not accepted and _reason(story, one))
     for crash in story.logs.crashes:
         finding.hold(False, crash)
+
+
+def _reason(story: Story, one: Exchange) -> bool:
+    """Tell whether a fault is a reason for this refusal."""
+    match one.error:
+        case "store_unavailable":
+            kinds = (Class.STORE, Class.PROCESS)  # a frozen process wakes to calls that have timed out
+            return bool(story.near(one.sent_at - RESUMED_SECONDS, one.ended_at, *kinds))
+        case "draining":
+            return bool(story.near(one.sent_at, one.ended_at, Class.DRAIN))
+        case "internal_error":
+            return False
+        case _:  # who waits for a place that a dead process holds waits for its lease
+            return bool(story.near(one.sent_at - story.logs.limits.turn, one.ended_at, *TROUBLE))
 
 
 @invariant("I22", "SIGTERM: exit 0 within the grace period")
@@ -151,5 +177,5 @@ def joined(story: Story, finding: Finding) -> None:
     for request in story.logs.requests:
         if request.twin:
             ids = {one.message_id for one in request.exchanges if one.status == 200}
-            near = story.near(request.began, request.ended, *UNKNOWN_OUTCOME)
+            near = story.near(request.began, request.ended, *TROUBLE)
             finding.hold(len(ids) <= 1, f"{request.id} became {len(ids)} turns", excuse=near)

@@ -15,10 +15,17 @@ from tests.chaos.story import Story
 NOT_RECORDED = (Class.PROCESS, Class.STORE)
 """Faults that can come between a receiver's answer and its record."""
 
+HOLDING_UP = (*NOT_RECORDED, Class.DRAIN, Class.FLUSH, Class.SUITE)
+"""Faults that can delay a delivery."""
+
 EARLY_SECONDS = 0.005
 """The store's clock counts milliseconds, and drops what is less."""
 
 LATE_SECONDS = 1.0
+REST_SECONDS = 30.0
+"""After its window, a reply to a receiver that answers is delivered within a lease and the pace of its bot."""
+
+MAKE_DEAD_LETTERS = ("flaky", "gone", "redirecting", "hanging")
 LEAST_DRAWS = 50
 KOLMOGOROV = 1.95
 """The statistic times the root of the count exceeds this once in a thousand uniform samples."""
@@ -40,7 +47,7 @@ def nothing_lost(story: Story, finding: Finding) -> None:
 
 def _excuse(story: Story, request: Request) -> str | None:
     """Say why nobody can have answered a request; None when somebody did, or should have."""
-    if story.flushed_since(request.began):
+    if story.flushed(request.began, _forgotten_by(request)):
         return "the store was emptied"
     for conversation in story.conversations_of.get(story.pair(request), ()):
         said = [one.text for one in conversation.messages if one.from_bot]
@@ -118,8 +125,7 @@ def never_late(story: Story, finding: Finding) -> None:
 def _held_up(story: Story, due: float, at: float) -> Sequence[Fault]:
     """Give the faults that can have held a delivery up; a claim of a process that died waits for its lease."""
     lease = story.logs.limits.lease
-    kinds = (Class.PROCESS, Class.STORE, Class.DRAIN, Class.SUITE, Class.FLUSH)
-    return [*story.near(due - lease if at - due > LATE_SECONDS else due, at, *kinds)]
+    return [*story.near(due - lease if at - due > LATE_SECONDS else due, at, *HOLDING_UP)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,8 @@ def uniform_delays(story: Story, finding: Finding) -> None:
             continue  # it also answers others, and waits for the last of their windows
         segments = [one.acknowledged_at or math.inf for one in _callbacks_of(story, request) if one.text in first.texts]
         ready = max(segments, default=math.inf) + story.logs.limits.settle
-        near = story.near(request.began, first.at, *NOT_RECORDED, Class.DRAIN, Class.SUITE)
+        # The same stretch for all, lest long delays are left out more often than short ones.
+        near = story.near(request.began, request.began + request.max_delay + LATE_SECONDS, *HOLDING_UP)
         if ready <= request.began + request.min_delay and not near:
             draws.append((first.at - request.began - request.min_delay) / (request.max_delay - request.min_delay))
     if len(draws) < LEAST_DRAWS:
@@ -210,18 +217,25 @@ def every_segment(story: Story, finding: Finding) -> None:
             taken = [one for one in story.callbacks.get(conversation.id, ()) if one.acknowledged_at is not None]
             for callback in taken:
                 held = got[callback.text] > 0
-                excuse = story.flushed_since(_turn_of(story, chat, callback))
+                turn = _turn_of(story, chat, callback)
+                excuse = turn and story.flushed(turn.began, _forgotten_by(turn))
                 finding.hold(held, f"{chat} never got {callback.text[:TEXT]!r}", excuse=excuse)
         for text, count in got.items():
             if text in spoken:
-                fresh = story.flushed_since(0)
+                fresh = story.flushed(0)
                 finding.hold(count <= spoken[text], f"{chat} got {text[:TEXT]!r} {count} times", excuse=fresh)
         _check_order(story, chat, finding)
 
 
-def _turn_of(story: Story, chat: str, callback: Callback) -> float:
-    """Give when the last request before a callback began."""
-    return max((one.began for one in story.chats[chat] if one.began <= callback.first_at), default=0.0)
+def _turn_of(story: Story, chat: str, callback: Callback) -> Request | None:
+    """Give the last request before a callback."""
+    before = [one for one in story.chats[chat] if one.began <= callback.first_at]
+    return max(before, key=lambda one: one.began, default=None)
+
+
+def _forgotten_by(request: Request) -> float:
+    """Give when a reply surely has left the store: never where its receiver may have made a dead letter of it."""
+    return math.inf if request.receiver in MAKE_DEAD_LETTERS else request.ended + request.max_delay + REST_SECONDS
 
 
 def _check_order(story: Story, chat: str, finding: Finding) -> None:
@@ -242,7 +256,7 @@ def _check_order(story: Story, chat: str, finding: Finding) -> None:
         for fault in story.near(requests[0].began, requests[-1].ended + story.logs.limits.turn, Class.CALLBACK)
     )
     ordered = all(place[one] <= place[other] for one, other in itertools.pairwise(got))
-    excuse = disordered or story.flushed_since(0)
+    excuse = disordered or story.flushed(0)
     finding.hold(ordered, f"{chat} got what was said in another order", excuse=excuse)
 
 

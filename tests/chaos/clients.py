@@ -5,7 +5,7 @@ import contextlib
 import json
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,8 +63,16 @@ class Chat:
 class Clients:
     """All clients of a run. `rate` is in requests per second over all of them."""
 
-    def __init__(self, seed: int, rate: float, replicas: Sequence[Replica], receivers: Receivers) -> None:
+    def __init__(
+        self,
+        seed: int,
+        rate: float,
+        replicas: Sequence[Replica],
+        receivers: Receivers,
+        kinds: Sequence[str] = (*KINDS,),
+    ) -> None:
         self._draw = random.Random(seed)
+        self._kinds = kinds
         self._rate = rate
         self._replicas = replicas
         self._receivers = receivers
@@ -75,6 +83,7 @@ class Clients:
         """The secret in the query of each request's webhook."""
         self.chats: dict[str, Chat] = {}
         self._under_way: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
         receivers.on_delivery = self._on_delivery
 
     async def run(self, seconds: float, most: int | None = None) -> None:
@@ -90,22 +99,20 @@ class Clients:
                 await asyncio.sleep(max(at - loop.time(), 0))
                 chat = self._choose()
                 request = self._compose(chat)
-                self._start(self._turn(chat, request, encode(request, chat.history)))
+                self._start(self._turn(chat, request, encode(request, chat.history)), self._under_way)
             await self.settle()
 
     async def settle(self) -> None:
-        """Wait until every request that was begun has ended."""
+        """Wait until every request that was begun has ended; nobody waits for replies any more."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+        for task in self._waiting:
+            task.cancel()
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        task.result()
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     def _choose(self) -> Chat:
         """Choose who speaks next: somebody who is not waiting, now and then somebody who is, or somebody new."""
@@ -123,7 +130,7 @@ class Clients:
             # Few bots and users, so that different keys have conversations of the same pair.
             bot=str(uuid.UUID(int=number // (KEYS * USERS) % BOTS + 1, version=4)),
             user=f"user-{number // KEYS % USERS}-{number // (KEYS * USERS * BOTS)}",
-            receiver="steady" if steady else draw.choice([*KINDS]),
+            receiver="steady" if steady else draw.choice(self._kinds),
         )
         self.chats[chat.name] = chat
         return chat
@@ -146,21 +153,25 @@ class Clients:
             min_delay=low,
             max_delay=high,
             twin=self._draw.random() < SHARE_OF_TWINS,
+            receiver=chat.receiver,
         )
         self.requests.append(request)
         return request
 
     async def _turn(self, chat: Chat, request: Request, body: bytes) -> None:
-        """Send one request until it is answered, then wait for the reply as a person would."""
+        """Send one request until it is answered; its client then waits for the reply as a person would."""
         chat.replied.clear()
         async with asyncio.TaskGroup() as group:
             for sender in range(2 if request.twin else 1):
                 group.create_task(self._send(request, body, random.Random(f"{request.id} {sender}")))
         if request.accepted_at is not None:
             chat.history.append((False, [request.text]))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REPLY_SECONDS):
-                    await chat.replied.wait()
+        self._start(self._await_reply(chat), self._waiting)
+
+    async def _await_reply(self, chat: Chat) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REPLY_SECONDS):
+                await chat.replied.wait()
         chat.quiet = True
 
     async def _send(self, request: Request, body: bytes, draw: random.Random) -> None:
@@ -176,7 +187,7 @@ class Clients:
         headers = {"Authorization": f"Bearer {request.key}", "Content-Type": "application/json"}
         sent_at = now()
         status: int | None = None
-        message_id: str | None = None
+        content: dict[str, Any] = {}
         if self._session is None:
             raise RuntimeError("the clients are not running")
         try:
@@ -184,10 +195,9 @@ class Clients:
             async with self._session.post(url, data=body, headers=headers) as answer:
                 status = answer.status
                 content = await answer.json()
-                message_id = content.get("message_id")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             pass
-        return Exchange(replica, sent_at, now(), status, message_id)
+        return Exchange(replica, sent_at, now(), status, content.get("message_id"), content.get("error"))
 
     def _on_delivery(self, arrival: Arrival) -> None:
         chat = self.chats.get(texts.chat_of(arrival.request))

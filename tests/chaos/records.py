@@ -13,20 +13,24 @@ Said = tuple[bool, str]
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One try of a client: `status` is None when no answer came, and `replica` says which process was asked."""
+    """One try of a client: `status` is None when no answer came, `replica` says which process was asked.
+
+    `error` is the code that a refusal names.
+    """
 
     replica: int
     sent_at: float
     ended_at: float
     status: int | None
     message_id: str | None = None
+    error: str | None = None
 
 
 @dataclass(slots=True)
 class Request:
     """One V1 request over all its tries, which are the same bytes. `id` stands in its message as `[id]`.
 
-    `twin`: it was sent twice at the same moment on purpose.
+    `twin`: it was sent twice at the same moment on purpose. `receiver` is the kind that its webhook is.
     """
 
     id: str
@@ -39,6 +43,7 @@ class Request:
     min_delay: float
     max_delay: float
     twin: bool = False
+    receiver: str = "steady"
     exchanges: list[Exchange] = field(default_factory=list)
 
     @property

@@ -17,22 +17,26 @@ from tests.chaos.adversary import Adversary
 from tests.chaos.clients import Clients
 from tests.chaos.collector import Collector
 from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT, Chaos
-from tests.chaos.receivers import Receivers, receiving
+from tests.chaos.receivers import KINDS, Receivers, receiving
 from tests.chaos.records import Class, Fault, Logs
 from tests.chaos.world import GATEWAY, LIMITS, World, now, open_world
+
+IDLE_SECONDS = 60.0
+"""How long the upstream may still be trying its callbacks."""
 
 STALL_SECONDS = 0.25
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run is made of. `faults` are names of `FAULTS`; none means a run without any."""
+    """What a run is made of. `faults` are names of `FAULTS`, `receivers` of `KINDS`; no faults is a calm run."""
 
     seed: int = 1
     replicas: int = 3
     seconds: float = 120.0
     rate: float = 12.0
     faults: Sequence[str] = tuple(name for name in FAULTS if name not in OFF_BY_DEFAULT)
+    receivers: Sequence[str] = tuple(KINDS)
     command: Sequence[str] = GATEWAY
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     keep: Path | None = None
@@ -54,7 +58,7 @@ async def carry_out(plan: Plan) -> Logs:
 
 
 async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
-    clients = Clients(plan.seed, plan.rate, world.replicas, receivers)
+    clients = Clients(plan.seed, plan.rate, world.replicas, receivers, plan.receivers)
     collector = Collector(world.sandbox)
     chaos = Chaos(world, clients, collector, random.Random(f"faults {plan.seed}"))
     adversary = Adversary(
@@ -68,7 +72,7 @@ async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
             await clients.run(plan.seconds)
         await chaos.calm()
         await clients.settle()
-        await world.sandbox.idle(60)
+        await world.sandbox.idle(IDLE_SECONDS)
         await shelf.come_to_rest(world)
         letters = await shelf.read_dead_letters(world)
         before = len(receivers.arrivals)

@@ -1,6 +1,7 @@
 """The logs put together: what belongs to whom, and which fault was near."""
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,9 +118,9 @@ class Story:
             if fault.kind in kinds and fault.began - SLACK_SECONDS <= end and fault.ended + SLACK_SECONDS >= begin
         ]
 
-    def flushed_since(self, moment: float) -> bool:
-        """Tell whether the store was emptied after a moment, so that what was pending then may be gone."""
-        return any(fault.kind is Class.FLUSH and fault.ended >= moment - SLACK_SECONDS for fault in self.logs.faults)
+    def flushed(self, begin: float, end: float = math.inf) -> bool:
+        """Tell whether the store was emptied between two moments, so that what was pending then may be gone."""
+        return bool(self.near(begin, end, Class.FLUSH))
 
     def is_deleted(self, conversation_id: str) -> bool:
         """Tell whether a conversation was deleted upstream."""

@@ -170,7 +170,7 @@ def fail_at_hostility(logs: Logs) -> None:
 
 
 def refuse_without_a_reason(logs: Logs) -> None:
-    refused = replace(logs.requests[0].exchanges[0], status=503, ended_at=BEGAN + 0.01)
+    refused = replace(logs.requests[0].exchanges[0], status=503, error="store_unavailable", ended_at=BEGAN + 0.01)
     kept = logs.requests[0].exchanges[0]
     logs.requests = [replace(logs.requests[0], exchanges=[refused, kept]), *logs.requests[1:]]
 
@@ -292,13 +292,15 @@ def test_a_second_delivery_is_not_explained_by_a_kill_long_after() -> None:
     assert found(logs, "I2") == (0, 1)
 
 
-def test_a_second_post_is_explained_by_a_fault_and_not_by_a_misbehaving_receiver() -> None:
+def test_a_second_post_is_explained_by_a_kill_or_a_held_back_call_and_not_by_an_answer_that_failed() -> None:
     logs = good_logs()
     post_twice(logs)
-    logs.faults = [fault("upstream fails after", Class.UPSTREAM, 0, 1)]
-    assert found(logs, "I6") == (1, 0)
-    logs.faults = [fault("callbacks duplicate", Class.CALLBACK, 0, 1)]
-    assert found(logs, "I6") == (0, 1)
+    for name, kind in (("kill", Class.PROCESS), ("upstream black hole", Class.UPSTREAM)):
+        logs.faults = [fault(name, kind, 0, 1)]
+        assert found(logs, "I6") == (1, 0)
+    for name, kind in (("upstream fails after", Class.UPSTREAM), ("callbacks duplicate", Class.CALLBACK)):
+        logs.faults = [fault(name, kind, 0, 1)]
+        assert found(logs, "I6") == (0, 1)
 
 
 def test_an_emptied_store_excuses_what_was_pending_and_nothing_that_came_later() -> None:
@@ -324,6 +326,15 @@ def test_a_late_delivery_near_a_killed_process_has_the_time_of_a_lease() -> None
     assert found(logs, "I9") == (1, 0)
     logs.arrivals = [*logs.arrivals[:2], arrival(logs.requests[1], BEGAN + 40)]
     assert found(logs, "I9") == (0, 1)
+
+
+def test_a_refusal_for_want_of_a_store_is_excused_while_it_is_away_and_until_it_is_noticed_to_be_back() -> None:
+    logs = good_logs()
+    refuse_without_a_reason(logs)
+    logs.faults = [fault("store refused", Class.STORE, -5, -1.5)]
+    assert found(logs, "I20") == (1, 0)
+    logs.faults = [fault("store refused", Class.STORE, -8, -4)]
+    assert found(logs, "I20") == (0, 1)
 
 
 def test_conversations_that_were_deleted_upstream_may_be_created_again() -> None:

@@ -7,6 +7,7 @@ script touches one slot of a cluster. `SHARDS` is part of the stored layout: cha
 import dataclasses
 import hashlib
 import json
+from typing import Self
 
 SHARDS = 16
 
@@ -14,6 +15,7 @@ CONVERSATION_TTL_SECONDS = 90 * 24 * 3600
 TURN_TTL_SECONDS = 24 * 3600
 REPLY_TTL_SECONDS = 14 * 24 * 3600
 DEAD_LETTER_TTL_SECONDS = 30 * 24 * 3600
+BREAKER_TTL_SECONDS = 600
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class ShardKeys:
     def fence(self) -> str:
         """Counter, permanent, owner relay: a fencing token that never repeats, one for each claim."""
         return self.prefix + "fence"
+
+    @property
+    def breakers(self) -> str:
+        """Sorted set, permanent, owner breakers: digests of lanes with an open breaker, by until when (Unix ms)."""
+        return self.prefix + "breakers"
 
     def reply(self, reply_id: str) -> str:
         """Hash, TTL `REPLY_TTL_SECONDS`, owner relay: one pending or dead reply with its segments."""
@@ -117,6 +124,29 @@ class PictureKeys:
 def uploads(tenant: str) -> str:
     """Counter, TTL one day, owner pictures: bytes that a tenant (16 hex digits) uploaded since it began."""
     return f"{ShardKeys(int(tenant[:4], 16) % SHARDS).prefix}uploads:{tenant}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BreakerKeys:
+    """Keys of one tenant's breaker for one host, by a digest of both (32 hex digits)."""
+
+    digest: str
+
+    @classmethod
+    def of(cls, tenant: str, host: str) -> Self:
+        """Name the breaker of a tenant's deliveries to a host."""
+        identity = json.dumps([tenant, host]).encode()
+        return cls(hashlib.blake2b(identity, digest_size=16, person=b"breaker").hexdigest())
+
+    @property
+    def shard(self) -> ShardKeys:
+        """The shard that the breaker lives on."""
+        return ShardKeys(int(self.digest[:4], 16) % SHARDS)
+
+    @property
+    def breaker(self) -> str:
+        """Hash, TTL `BREAKER_TTL_SECONDS` and the pause, owner breakers: failures in a row, until when it is open."""
+        return f"{self.shard.prefix}breaker:{self.digest}"
 
 
 def conversation_digest(*, dialect: str, base_url: str, tenant: str, bot_id: str, user_id: str) -> str:

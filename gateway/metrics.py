@@ -99,6 +99,7 @@ PEERS: Final = ("upstream", "webhook")
 PLANS: Final = ("created", "adopted", "reused", "recreated", "joined")
 TURN_OUTCOMES: Final = ("accepted", *sorted(_error_codes(errors.GatewayError)))
 ATTEMPT_OUTCOMES: Final = ("delivered", "retry", "dead")
+BREAKER_STATES: Final = ("open", "half_open")
 SEGMENT_OUTCOMES: Final = (
     "opened",
     "folded",
@@ -143,6 +144,28 @@ DEAD_LETTERS: Final = Family(
 )
 
 REDRIVEN: Final = Counter("gateway_redriven_total", "Dead letters sent again by an operator.", registry=REGISTRY)
+
+BREAKERS: Final = Family(
+    Gauge(
+        "gateway_breakers",
+        "Breakers (one for each tenant and receiving host) that are not closed, as last counted by any worker.",
+        ["state"],
+        multiprocess_mode="livemostrecent",
+        registry=REGISTRY,
+    ),
+    state=BREAKER_STATES,
+)
+
+BREAKER_CHANGES: Final = Family(
+    Counter("gateway_breaker_changes_total", "Changes of breakers' states, by the new one.", ["to"], registry=REGISTRY),
+    to=(*BREAKER_STATES, "closed"),
+)
+
+DELIVERIES_POSTPONED: Final = Counter(
+    "gateway_deliveries_postponed_total",
+    "Deliveries put off without an attempt, since their breaker was open.",
+    registry=REGISTRY,
+)
 
 LEASE_TAKEOVERS: Final = Counter(
     "gateway_lease_takeovers_total",

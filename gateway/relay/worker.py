@@ -18,7 +18,8 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
-from gateway import errors, keys
+from gateway import errors, keys, metrics
+from gateway.relay.breakers import Breakers
 from gateway.relay.delivery import (
     POISON_TAKEOVERS,
     Answered,
@@ -54,6 +55,9 @@ At 1,000 deliveries a second it halves the CPU of each and adds 2 ms to half of 
 
 LEASE_MARGIN = timedelta(seconds=10)
 """How much longer than an attempt's deadline a claim is held."""
+
+LONGEST_SPREAD = timedelta(seconds=10)
+"""Over how long deliveries that a breaker holds back come again, so that they do not come all at once."""
 
 SEND_MARGIN = LEASE_MARGIN / 2
 """How much of the lease must be left beyond the deadline for an attempt to begin."""
@@ -109,6 +113,8 @@ class Worker:
         self._lease = self._deadline + LEASE_MARGIN
         self._lanes = Lanes(places, places_per_lane, clock)
 
+        self._breakers = Breakers(queue.store, pause=self._policy.pause, clock=clock)
+
         self._looks = {shard.shard: clock() for shard in keys.all_shards()}  # when to look at each next
         self._store_ahead = 0.0  # the store's Unix time less our clock, as of the last claim
         self._short: Mapping[str, int] = {}  # tenants who got less than they may have waiting, as of the last claim
@@ -160,6 +166,7 @@ class Worker:
             try:
                 await self._settle()
                 await self._hand_back()
+                await self._breakers.flush()
                 if not self._stopping:
                     await self._claim()
             except errors.StoreUnavailable as error:
@@ -199,6 +206,7 @@ class Worker:
 
     async def _claim(self) -> None:
         """Claim what has fallen due, no more than there are places, and begin the attempts."""
+        await self._breakers.refresh()
         now = self._clock()
         most = min(self._lanes.free, MAX_BATCH)
         shards = sorted((at, number) for number, at in self._looks.items() if at <= now)[:most]
@@ -224,6 +232,8 @@ class Worker:
             self._handed_back.append((delivery, timedelta()))
         elif delivery.takeovers >= POISON_TAKEOVERS:
             self._end(delivery, DeadLettered(Reason.POISON, "not settled"), began=self._clock())
+        elif (open_until := self._breakers.open_until(_lane(delivery))) and self._store_time() < open_until:
+            self._postpone(delivery, open_until)
         elif pause := self._lanes.enter(_lane(delivery), (delivery.id, delivery.fence)):
             self._handed_back.append((delivery, pause))
         else:
@@ -236,11 +246,14 @@ class Worker:
         began = self._clock()
         body: bytes | None = None
         try:
+            if not await self._may_go(delivery):
+                return
             if leased_until - began < (self._deadline + SEND_MARGIN).total_seconds():
                 self._handed_back.append((delivery, timedelta()))
                 return
             body = delivery.body or _freeze(delivery)
             result = await self._post(delivery, body)
+            self._breakers.note(_lane(delivery), _name(delivery), result)
             outcome = classify(result, delivery, self._policy, now=self._store_time(), draw=self._draw())
             status = result.status if isinstance(result, Answered) else None
             self._end(delivery, outcome, began=began, status=status, body=body)
@@ -253,6 +266,30 @@ class Worker:
             self._lanes.leave(_lane(delivery), (delivery.id, delivery.fence))
             if delivery.tenant in self._short:  # what it has waiting may have been passed over
                 self.wake()
+
+    async def _may_go(self, delivery: Delivery) -> bool:
+        """Ask the breaker, where it is not known to be closed; what may not go is handed back."""
+        lane = _lane(delivery)
+        if self._breakers.open_until(lane) is None:
+            return True
+        try:
+            again = await self._breakers.ask(lane, _name(delivery), self._lease)
+        except errors.StoreUnavailable:
+            self._handed_back.append((delivery, timedelta()))
+            return False
+        if again is not None:
+            self._postpone(delivery, again)
+        return again is None
+
+    def _postpone(self, delivery: Delivery, until: datetime) -> None:
+        """Hand a delivery back until its breaker may let it through; one that has waited for too long is given up."""
+        if until - delivery.not_before > self._policy.patience:
+            self._end(delivery, DeadLettered(Reason.AGE, "breaker_open"), began=self._clock())
+            return
+        pause = until - self._store_time()
+        spread = self._draw() * min(pause, LONGEST_SPREAD)
+        self._handed_back.append((delivery, max(pause + spread, timedelta())))
+        metrics.DELIVERIES_POSTPONED.inc()
 
     def _forget(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)
@@ -309,6 +346,10 @@ class Worker:
 
 def _lane(delivery: Delivery) -> Lane:
     return Lane(delivery.tenant, delivery.host)
+
+
+def _name(delivery: Delivery) -> str:
+    return f"{delivery.id}:{delivery.fence}"
 
 
 def _freeze(delivery: Delivery) -> bytes:

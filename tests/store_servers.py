@@ -5,8 +5,10 @@ They are the binary that the embedded store runs, on ports of 127.0.0.1, and kee
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -65,9 +67,10 @@ class Server:
     async def start(self) -> None:
         """Start it, and wait until it takes commands."""
         self._directory.mkdir(exist_ok=True)
-        self.process = await asyncio.create_subprocess_exec(
-            engine.find(), *self._options, cwd=self._directory, stdout=DEVNULL
-        )
+        command = [str(engine.find()), *self._options]
+        if engine.DEATH_SIGNAL:  # a test run that is killed leaves nothing behind
+            command = [sys.executable, "-I", "-S", str(engine._DIE_WITH_PARENT), str(os.getpid()), *command]
+        self.process = await asyncio.create_subprocess_exec(*command, cwd=self._directory, stdout=DEVNULL)
         async with asyncio.timeout(START_SECONDS):
             while True:
                 with contextlib.suppress(RedisError, OSError):

@@ -164,6 +164,9 @@ class Receivers:
 
     url: str = ""
     got: dict[str, list[Delivered]] = field(default_factory=lambda: defaultdict(list))
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is cleared, what is delivered is taken and nobody is told."""
+    _any: asyncio.Event = field(default_factory=asyncio.Event)
     _news: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
     def webhook(self, user: str) -> str:
@@ -176,6 +179,12 @@ class Receivers:
             self._news[user].clear()
             await self._news[user].wait()
 
+    async def until_count(self, count: int) -> None:
+        """Wait until so many deliveries have come, to whomever."""
+        while sum(map(len, self.got.values())) < count:
+            self._any.clear()
+            await self._any.wait()
+
     async def take(self, request: Request) -> Response:
         """Receive one reply."""
         user = request.path_params["user"]
@@ -183,6 +192,8 @@ class Receivers:
             return Response(status_code=403)
         self.got[user].append(Delivered(request.headers["webhook-id"], await request.body()))
         self._news[user].set()
+        self._any.set()
+        await self.answering.wait()
         return Response()
 
 
@@ -190,6 +201,7 @@ class Receivers:
 async def receiving() -> AsyncIterator[Receivers]:
     """Serve the clients' webhooks in this loop."""
     receivers = Receivers()
+    receivers.answering.set()
     app = Starlette(routes=[Route("/{user}", receivers.take, methods=["POST"])])
     async with server.running(app) as url:
         receivers.url = url

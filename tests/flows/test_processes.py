@@ -11,6 +11,7 @@ import httpx
 
 from gateway.relay.queue import Counts, Queue
 from gateway.sandbox.driver import Driver
+from gateway.sandbox.faults import RequestFault
 from gateway.store import Store
 from tests.flows import process_kit
 from tests.flows.conftest import BOT, KEY, free_port
@@ -23,8 +24,12 @@ WINDOW = {"min_delay": 1, "max_delay": 2}
 """A second is longer than a client needs to resend what nobody answered: the turn is still open then."""
 
 ACKNOWLEDGED_BEFORE_THE_KILL = CONVERSATIONS * TURNS // 3
-UNDER_WAY_AT_THE_KILL = 5
+POSTS_AT_THE_KILL = 20
+DELIVERIES_AT_THE_KILL = 20
+"""Of both processes together: about half of them are the victim's."""
+
 PATIENCE_SECONDS = 120
+MESSAGES = "*/messages"
 
 
 @dataclass
@@ -37,8 +42,7 @@ class Clients:
     victim: Running
     acknowledged: dict[str, list[str]] = field(default_factory=dict)
     unanswered: int = 0
-    _under_way: int = 0
-    _killed: bool = False
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def talk(self, number: int) -> None:
         """Have the whole conversation of one user."""
@@ -56,6 +60,8 @@ class Clients:
             }
             reply_id = await self._complete(request, gateways)
             self.acknowledged.setdefault(user, []).append(reply_id)
+            if sum(map(len, self.acknowledged.values())) >= ACKNOWLEDGED_BEFORE_THE_KILL:
+                self.enough.set()
             await self.receivers.until(user, reply_id)
             reply = next(one for one in self.receivers.got[user] if one.id == reply_id)
             history += [
@@ -77,26 +83,30 @@ class Clients:
                 await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
 
     async def _send(self, request: dict[str, Any], gateway: Running) -> httpx.Response | None:
-        is_the_victim = gateway is self.victim
-        self._under_way += is_the_victim
-        sending = asyncio.create_task(
-            self.http.post(f"{gateway.url}/v2/complete", json=request, headers={"Authorization": f"Bearer {KEY}"})
-        )
         try:
-            if is_the_victim:
-                await self._kill_in_the_middle()
-            return await sending
+            return await self.http.post(
+                f"{gateway.url}/v2/complete", json=request, headers={"Authorization": f"Bearer {KEY}"}
+            )
         except httpx.TransportError:
             self.unanswered += 1
             return None
-        finally:
-            self._under_way -= is_the_victim
 
-    async def _kill_in_the_middle(self) -> None:
-        enough = sum(map(len, self.acknowledged.values())) >= ACKNOWLEDGED_BEFORE_THE_KILL
-        if enough and self._under_way >= UNDER_WAY_AT_THE_KILL and not self._killed:
-            self._killed = True
-            await self.victim.kill()
+    async def kill_in_the_middle(self, sandbox: Driver) -> None:
+        """Kill the victim while it waits for the upstream, which has the messages, and for webhooks, which have them.
+
+        The upstream's answers and the webhooks' are held up until both are so.
+        """
+        await self.enough.wait()
+        self.receivers.answering.clear()
+        delivered = sum(map(len, self.receivers.got.values()))
+        posted = (await sandbox.calls())[-1]["n"]
+        held_up = RequestFault(method="POST", path=MESSAGES, when="after", action="hang", seconds=1, times=None)
+        await sandbox.arm(held_up)
+        await sandbox.calls(POSTS_AT_THE_KILL, path=MESSAGES, since=posted, finished=False)
+        await self.receivers.until_count(delivered + DELIVERIES_AT_THE_KILL)
+        await self.victim.kill()
+        await sandbox.arm()
+        self.receivers.answering.set()
 
 
 def said(user: str, turn: int) -> str:
@@ -123,16 +133,17 @@ async def test_with_one_of_two_processes_killed_every_reply_arrives_and_nothing_
         httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits(max_connections=None)) as http,
         httpx.AsyncClient(base_url=sandbox_url, timeout=30, trust_env=False) as control,
     ):
+        sandbox = Driver(control)
         clients = Clients(http, receivers, survivor, victim)
         async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
             for number in range(CONVERSATIONS):
                 group.create_task(clients.talk(number))
+            group.create_task(clients.kill_in_the_middle(sandbox))
 
         assert victim.process.returncode == -9
-        assert clients.unanswered >= 1  # else the kill met nothing under way
+        assert clients.unanswered >= 1
         users = {f"user-{number}" for number in range(CONVERSATIONS)}
         assert clients.acknowledged.keys() == users
-        sandbox = Driver(control)
         await sandbox.idle()
         conversations = {one["user_id"]: one for one in await sandbox.conversations()}
         creations = await sandbox.calls(path="/api/conversations", method="POST")
@@ -149,4 +160,4 @@ async def test_with_one_of_two_processes_killed_every_reply_arrives_and_nothing_
             assert [text for one in distinct.values() for text in one.completion] == answered
         assert await Queue(store).count() == Counts(pending=0, due=0, dead=0)
         assert survivor.stderr.read_text() == ""
-        assert survivor.mapping_log()
+        assert any(line.get("takeovers") for line in survivor.mapping_log())

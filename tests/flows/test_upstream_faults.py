@@ -119,6 +119,15 @@ async def test_a_message_that_nobody_can_look_for_is_settled_by_the_clients_retr
     await delivered_once(world, retried.json()["message_id"])
 
 
+async def test_the_transcript_alone_settles_a_message_whose_reply_never_comes(world: World) -> None:
+    await world.sandbox.arm_callbacks(CallbackFault(kind="lost", times=None))
+    await world.sandbox.arm(RequestFault(**POST, when="after"), RequestFault(**READ, times=None))
+    refused(await world.complete(), 502, "bad_gateway")
+    await world.sandbox.arm()
+    assert (await world.complete()).status_code == 200
+    assert await said(world) == ["hi"]
+
+
 async def test_an_upstream_that_is_down_for_good_refuses_the_turn_and_takes_it_later(world: World) -> None:
     await world.sandbox.arm(RequestFault(times=None, status=502, body="html"))
     refused(await world.complete(), 502, "bad_gateway")

@@ -10,7 +10,7 @@ from gateway import auth, bodies, errors, forms
 from gateway.bodies import Bodies
 from gateway.pictures import PATH, Pictures
 from gateway.upstreams.v3_assets import V3Assets
-from mappings import assets, v1
+from mappings import assets, receipt, v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.wire import v1 as wire
 
@@ -58,7 +58,14 @@ class Assets:
             raise errors.ClientError(str(error)) from error
         except ValueOutOfRange as error:
             raise errors.OutOfRange(str(error)) from error
-        return _created(await self._upstream.create_bot(caller.upstream_key, bot))
+        found = assets.outcomes(bot)
+        refusal = receipt.strict_refusal(found) if receipt.is_strict(request.headers.get("prefer")) else None
+        if refusal is not None:
+            raise errors.ClientError(refusal)
+        response = _created(await self._upstream.create_bot(caller.upstream_key, bot))
+        if told := receipt.encode_receipt(found):
+            response.headers[receipt.HEADER] = told
+        return response
 
     async def create_content(self, request: Request) -> Response:
         """POST /v2/content?bot_id=...: put a form's picture into a bot's vault at the upstream."""

@@ -119,6 +119,18 @@ LATENESS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 CALLS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20)
 STORE_CALLS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2)
 
+# Requests
+
+UNREADABLE_REQUESTS: Final = Family(
+    Counter(
+        "gateway_unreadable_requests_total",
+        "Requests refused before they had a route, by the answer's status: no HTTP, ambiguous, too large or too slow.",
+        ["status"],
+        registry=REGISTRY,
+    ),
+    status=("400", "408", "431"),
+)
+
 # Deliveries
 
 DELIVERY_LATENESS: Final = Histogram(

@@ -12,10 +12,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 import httptools
 from uvicorn import Config
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from gateway import edge, errors
+from gateway import edge, errors, metrics
 
 STATE_KEY: Final = "http_limits"
 """Where the lifespan's state holds the `Limits`."""
@@ -24,6 +25,9 @@ DRAIN_SECONDS: Final = 5.0
 """For the rest of a body that is not wanted, and for a refused client to read why: closing at once could lose that."""
 
 _FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
+
+READ_SECONDS: Final = 30.0
+"""For a client to take a piece of its answer; an answer that nobody reads would be kept for ever."""
 
 Phase: TypeAlias = Literal["idle", "head", "body", "refused"]
 """What the client is sending: nothing, a head, a body, or what is no longer listened to."""
@@ -58,6 +62,8 @@ class Protocol(HttpToolsProtocol):
         self._held = 0
         """Bytes since the last that were part of a body: what the parser may hold back."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._serving: RequestResponseCycle | None = None
         self._fault: errors.GatewayError | None = None
         self._is_offered_another = False
         """From the end of a head with an upgrade until the body's own parser stands where the head's stopped."""
@@ -72,6 +78,10 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline with the connection."""
         self._disarm()
+        self._disarm_writing()
+        if self._serving is not None:  # the parent tells only the newest of several requests sent at once
+            self._serving.disconnected = True
+            self._serving.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -88,6 +98,24 @@ class Protocol(HttpToolsProtocol):
             self._refuse(self._too_large())
         elif self._phase == "idle" and not self._is_busy and self._deadline is None:
             self._arm(self._limits.head_seconds)  # line breaks before a request line begin no message
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def pause_writing(self) -> None:
+        """Give a client that does not read its answer a deadline."""
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads."""
+        self._disarm_writing()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; one whose last answer was never read could not be closed in an orderly way."""
+        self._hang_up()
 
     def _parse(self, data: bytes) -> None:
         while True:
@@ -203,6 +231,7 @@ class Protocol(HttpToolsProtocol):
                 return
         if not self.transport.is_closing():
             response = edge.refusal(error, request_id := str(uuid.uuid4()))
+            metrics.UNREADABLE_REQUESTS(status=response.status_code).inc()
             headers = [*response.raw_headers, (edge.REQUEST_ID_HEADER, request_id.encode()), (b"connection", b"close")]
             lines = [b"%b: %b\r\n" % header for header in headers]
             self.transport.write(b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", response.body]))
@@ -218,11 +247,20 @@ class Protocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _disarm_writing(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
     def _expire(self) -> None:
         self._deadline = None
         if self._phase == "head":
             self._refuse(errors.RequestTimeout(f"the head did not come within {self._limits.head_seconds:g} seconds"))
-        elif self.transport.get_write_buffer_size():  # whoever does not read its answer does not get it
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.transport.get_write_buffer_size():  # whoever does not read its answer does not get it
             self.transport.abort()
         else:
             self.transport.close()

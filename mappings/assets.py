@@ -5,8 +5,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mappings import context
+from mappings import context, fates
 from mappings.errors import MalformedAnswer
+from mappings.receipt import FieldOutcome
 from mappings.wire import v1, v3
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -39,6 +40,16 @@ def encode_bot(bot: v1.CreateBot) -> bytes:
     attributes = [v3.Attribute(name=name, value=context.as_text(value)) for name, value in facts]
     said = {} if bot.freeform_personality is None else {"freeform": bot.freeform_personality}
     return v3.Bot(name=bot.name, **said, **({"attributes": attributes} if attributes else {})).body()
+
+
+def outcomes(bot: v1.CreateBot) -> tuple[FieldOutcome, ...]:
+    """Give what becomes of the fields of a bot that V1 does not have; all others arrive whole."""
+    fate = fates.UNKNOWN
+    return tuple(
+        FieldOutcome(name, fate.kind, fate.target, fate.reason, known=False)
+        for name, value in (bot.model_extra or {}).items()
+        if value is not None
+    )
 
 
 def encode_bot_picture(bot_id: str, media_type: str, data: bytes) -> bytes:

@@ -97,10 +97,10 @@ class Connection:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Connection]:
-    """Connect to the server at a URL."""
+async def connect(url: str, *, limit: int = 2**16) -> AsyncIterator[Connection]:
+    """Connect to the server at a URL; beyond twice `limit` bytes nothing is taken that is not read."""
     place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=limit)
     try:
         yield Connection(reader, writer)
     finally:

@@ -60,6 +60,7 @@ async def test_a_bot_is_created_with_its_facts_as_texts(world: World) -> None:
     }
     answer = await world.http.post(f"{world.url}/v2/bot", json=bot, headers=KEYED)
     assert answer.status_code == 200
+    assert answer.headers["translation-losses"] == 'dropped=("new_field")'
     [call] = await world.sandbox.calls()
     assert (call["method"], call["path"]) == ("POST", "/api/bots")
     assert call["json"] == {
@@ -77,9 +78,19 @@ async def test_a_bot_is_created_with_its_facts_as_texts(world: World) -> None:
 
 
 async def test_a_bot_may_have_a_name_alone(world: World) -> None:
-    await world.http.post(f"{world.url}/v2/bot", json={"name": "A", "kv_pairs": None}, headers=KEYED)
+    bot = {"name": "A", "kv_pairs": None, "new_field": None}
+    strictly = KEYED | {"Prefer": "handling=strict"}
+    answer = await world.http.post(f"{world.url}/v2/bot", json=bot, headers=strictly)
+    assert answer.status_code == 200
+    assert "translation-losses" not in answer.headers
     [call] = await world.sandbox.calls()
     assert call["json"] == {"name": "A"}
+
+
+async def test_who_wants_no_loss_gets_a_refusal_instead(world: World) -> None:
+    sent = post(b'{"name": "A", "new_field": 1}', "Prefer: handling=strict", target="/v2/bot")
+    refused(await raw_http.ask(world.url, sent), 400, "bad_request", "new_field")
+    assert await world.sandbox.calls() == []
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Clients that never finish are cut off, and told why where they can still hear it."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway import protocol
+from gateway import protocol, server
 from tests.flows import raw_http
 from tests.flows.conftest import World, running_world
 from tests.flows.raw_http import head
@@ -70,6 +72,43 @@ async def test_a_refused_client_that_goes_on_is_cut_off(world: World, monkeypatc
         await connection.send("no request\r\n\r\n")
         assert (await connection.answer()).status == 400
         await connection.send("x" * 100_000)
+        assert await connection.rest() == b""
+
+
+async def test_who_does_not_read_is_cut_off(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = asyncio.Event()
+    pause_writing = protocol.Protocol.pause_writing
+
+    def pause(connection: protocol.Protocol) -> None:
+        pause_writing(connection)
+        full.set()
+
+    monkeypatch.setattr(protocol.Protocol, "pause_writing", pause)
+    monkeypatch.setattr(protocol, "READ_SECONDS", 0)
+    async with raw_http.connect(world.url, limit=1024) as connection:
+        await connection.send(head("/openapi.json", method="GET") * 1000)
+        async with asyncio.timeout(raw_http.SECONDS):
+            await full.wait()
+        assert 0 < (await connection.rest()).count(b'"openapi": "3.1.0"') < 1000
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_who_reads_slowly_is_waited_for(world: World) -> None:
+    async with raw_http.connect(world.url, limit=1024) as connection:
+        await connection.send(head("/openapi.json", method="GET") * 1000)
+        for _ in range(1000):
+            assert (await connection.answer("GET")).json["openapi"] == "3.1.0"
+
+
+async def test_an_idle_connection_whose_answer_nobody_reads_is_cut_off(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server.OPTIONS, "timeout_keep_alive", 0)
+    async with running_world(store_url) as world, raw_http.connect(world.url) as connection:
+        await connection.send(head("/livez", method="GET"))
+        assert (await connection.answer("GET")).status == 200
         assert await connection.rest() == b""
 
 

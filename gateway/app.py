@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import auth, destinations, draining, edge, embedded, http, logs, mapping_log, openapi, store
+from gateway import auth, destinations, draining, edge, embedded, errors, http, logs, mapping_log, openapi, store
 from gateway.api import Api
 from gateway.assets import Assets
 from gateway.bodies import Bodies
@@ -21,7 +21,7 @@ from gateway.open_turns import OpenTurns
 from gateway.operations import Operations
 from gateway.pictures import Pictures
 from gateway.protocol import Limits
-from gateway.relay import gauges
+from gateway.relay import gauges, signatures
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
@@ -99,11 +99,22 @@ async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncI
             )
         )
         queue = Queue(opened, settle=timedelta(seconds=settings.settle_seconds))
-        worker = Worker(queue, Receiver(client).post, settings, observer=mapping_log)
+        signer = _signer(settings, secrets)
+        worker = Worker(queue, Receiver(client, signer).post, settings, observer=mapping_log)
         if works:
             await stack.enter_async_context(gauges.sampling(queue))
         async with _relaying(worker, drain) if works else contextlib.nullcontext():
             yield Relay(opened, secrets, networks, queue, worker)
+
+
+def _signer(settings: Settings, secrets: Sequence[bytes]) -> signatures.Signer:
+    table = settings.load_webhook_secrets()
+    tenant_of = auth.Authenticator(secrets, {}).tenant_of
+    try:
+        tenants = {name: tenant_of(name) for name in table if not signatures.is_tenant(name)}
+    except errors.Unauthorized as error:
+        raise ConfigurationError(f"{PREFIX}WEBHOOK_SECRETS: a name is neither an API key nor a tenant") from error
+    return signatures.Signer(signatures.read_secrets(table, tenants))
 
 
 @contextlib.asynccontextmanager

@@ -54,9 +54,16 @@ class Authenticator:
     def authenticate(self, authorization: str | None) -> Caller:
         """Read an Authorization header; `Unauthorized` says what is wrong with it, never what is in it."""
         key = _bearer(authorization)
-        tenant = self._named.copy()
-        tenant.update(key.encode("ascii"))
-        return Caller(tenant.hexdigest()[:16], self._key_map.get(key, key))
+        return Caller(self._tenant(key), self._key_map.get(key, key))
+
+    def tenant_of(self, key: str) -> str:
+        """Give the tenant of an API key; `Unauthorized` when no client could bring such a key."""
+        return self._tenant(_bearer(f"Bearer {key}"))
+
+    def _tenant(self, key: str) -> str:
+        named = self._named.copy()
+        named.update(key.encode("ascii"))
+        return named.hexdigest()[:16]
 
 
 class Tokens:

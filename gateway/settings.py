@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         description="signs callback URLs; several, separated by commas: the first signs, all verify",
     )
     key_map: Path | None = Field(None, description="JSON file {V1 key: V3 key}; keys that it lacks are passed on")
+    webhook_secrets: Path | None = Field(
+        None, description="JSON file {V1 key or tenant: whsec_... or a list of them}; signs that tenant's deliveries"
+    )
     webhook_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="CIDRs, separated by commas, that deliveries may reach besides public addresses"
     )
@@ -124,15 +127,23 @@ class Settings(BaseSettings):
 
     def load_key_map(self) -> dict[str, str]:
         """Read the table of V1 key → upstream key; raise `ConfigurationError` when it is not one."""
-        if self.key_map is None:
-            return {}
-        try:
-            table = json.loads(self.key_map.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{PREFIX}KEY_MAP={self.key_map}: cannot be read as JSON: {error}") from None
+        table = _read_json("KEY_MAP", self.key_map)
         if not isinstance(table, dict) or not all(isinstance(item, str) and item for item in table.values()):
             raise ConfigurationError(f"{PREFIX}KEY_MAP={self.key_map}: must be one JSON object of key to key")
         return table
+
+    def load_webhook_secrets(self) -> dict[str, list[str]]:
+        """Read the table of V1 key or tenant → secrets; raise `ConfigurationError` when it is not one."""
+        table = _read_json("WEBHOOK_SECRETS", self.webhook_secrets)
+        named = table if isinstance(table, dict) else {"": None}
+        listed: dict[str, Any] = {name: [item] if isinstance(item, str) else item for name, item in named.items()}
+        if not all(
+            isinstance(item, list) and item and all(isinstance(one, str) for one in item) for item in listed.values()
+        ):
+            raise ConfigurationError(
+                f"{PREFIX}WEBHOOK_SECRETS={self.webhook_secrets}: must be one JSON object of key to secret or secrets"
+            )
+        return listed
 
 
 def load(**overrides: Any) -> Settings:
@@ -150,6 +161,15 @@ def _explain(item: ErrorDetails) -> str:
     name = str(item["loc"][0])
     value = "***" if name == "secret" else _masked(name, item["input"])
     return f"{PREFIX}{name.upper()}={value}: {text} ({Settings.model_fields[name].description})"
+
+
+def _read_json(name: str, file: Path | None) -> Any:
+    if file is None:
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{PREFIX}{name}={file}: cannot be read as JSON: {error}") from None
 
 
 def _split(url: str) -> SplitResult:

@@ -64,6 +64,7 @@ def _load(overrides: dict[str, Any]) -> Settings:
     effective = common.load(overrides)
     app.require_upstream(effective)
     effective.load_key_map()
+    effective.load_webhook_secrets()
     return effective
 
 

@@ -1,9 +1,12 @@
 """The client's webhook, called once: what goes out, and what the answer or the lack of one means for the delivery."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from gateway import destinations, http
 from gateway.relay.delivery import LONGEST_PAUSE, Answered, Delivery, Failed, Result
+from gateway.relay.signatures import Signer
 
 ID_HEADER = "webhook-id"
 """The same over all attempts of a delivery, so that a receiver can tell a repetition (Standard Webhooks' name)."""
@@ -13,10 +16,17 @@ ATTEMPT_HEADER = "webhook-attempt"
 
 
 class Receiver:
-    """Posts deliveries with a client whose deadline, cap and guard are the webhooks'."""
+    """Posts deliveries with a client whose deadline, cap and guard are the webhooks'.
 
-    def __init__(self, client: http.HttpClient) -> None:
+    `clock` gives Unix seconds: a receiver holds the time of a signature against its own.
+    """
+
+    def __init__(
+        self, client: http.HttpClient, signer: Signer | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._client = client
+        self._signer = signer or Signer()
+        self._clock = clock
 
     async def post(self, delivery: Delivery, body: bytes) -> Result:
         """Make one call to the webhook, at its URL byte for byte; the answer's head is all that matters."""
@@ -24,6 +34,7 @@ class Receiver:
             "Content-Type": "application/json",
             ID_HEADER: delivery.id,
             ATTEMPT_HEADER: str(delivery.attempts),
+            **self._signer.headers(delivery.tenant, delivery.id, body, int(self._clock())),
         }
         try:
             answer = await self._client.request("POST", delivery.webhook, headers=headers, content=body)

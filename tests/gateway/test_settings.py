@@ -219,3 +219,19 @@ def test_what_is_no_key_map_is_named_by_its_file_and_not_shown(tmp_path: Path, c
 def test_a_key_map_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"GATEWAY_KEY_MAP=.*nowhere\.json: cannot be read"):
         settings.load(key_map=tmp_path / "nowhere.json").load_key_map()
+
+
+@pytest.mark.parametrize("text", ["[]", '"x"', '{"key": 1}', '{"key": []}', '{"key": [1]}', "{", '{"": null}'])
+def test_a_table_of_webhook_secrets_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "secrets.json"
+    file.write_text(text)
+    with pytest.raises(settings.ConfigurationError, match="GATEWAY_WEBHOOK_SECRETS="):
+        settings.load(webhook_secrets=file).load_webhook_secrets()
+
+
+def test_webhook_secrets_may_be_one_or_several(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.json"
+    file.write_text('{"key": "whsec_a", "0011223344556677": ["whsec_b", "whsec_c"]}')
+    expected = {"key": ["whsec_a"], "0011223344556677": ["whsec_b", "whsec_c"]}
+    assert settings.load(webhook_secrets=file).load_webhook_secrets() == expected
+    assert settings.load().load_webhook_secrets() == {}

@@ -54,10 +54,10 @@ class Directory:
 
     async def show(self, conversation: keys.ConversationKeys) -> Mapping[str, str]:
         """Give what is known of the conversation; empty when nothing is."""
-        fields: dict[str, str] = await self._store.call(lambda: self._store.redis.hgetall(conversation.directory))
+        fields: dict[str, str] = await self._store.command("hgetall", conversation.directory)
         return fields
 
     async def erase(self, conversation: keys.ConversationKeys) -> bool:
         """Forget all that the directory knows of it; tell whether there was anything. Replies on their way stay."""
-        removed: int = await self._store.call(lambda: self._store.redis.delete(conversation.directory))
+        removed: int = await self._store.command("delete", conversation.directory)
         return removed > 0

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -138,13 +138,6 @@ class Store:
             return await self._servers.call(
                 key, lambda client: getattr(client, name)(key, *arguments, **options), self._deadline()
             )
-        except ResponseError as error:
-            raise self._refused(error) from error
-
-    async def call(self, command: Callable[[], Awaitable[T]]) -> T:
-        """Carry out an idempotent command on a store that is one server."""
-        try:
-            return await self._servers.call("", lambda _: command(), self._deadline())
         except ResponseError as error:
             raise self._refused(error) from error
 

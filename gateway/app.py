@@ -101,8 +101,7 @@ async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncI
         queue = Queue(opened, settle=timedelta(seconds=settings.settle_seconds))
         signer = _signer(settings, secrets)
         worker = Worker(queue, Receiver(client, signer).post, settings, observer=mapping_log)
-        if works:
-            await stack.enter_async_context(gauges.sampling(queue))
+        await stack.enter_async_context(gauges.sampling(queue))
         async with _relaying(worker, drain) if works else contextlib.nullcontext():
             yield Relay(opened, secrets, networks, queue, worker)
 

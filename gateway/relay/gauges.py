@@ -1,6 +1,7 @@
 """How much waits in the store, sampled into the metrics: replies under way, those of them that are late, dead letters.
 
-Every process that relays samples, and all count the same store: take the newest of them, or the largest, not the sum.
+Every process samples, also one that leaves deliveries to others: so it shows when nobody delivers. All count the same
+store: take the newest of them, or the largest, not the sum.
 """
 
 import asyncio

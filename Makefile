@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv --quiet pip compile --upgrade --universal --python-version 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pages chaos check bench format lock clean
+.PHONY: help run test pages chaos soak check bench format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(VENV)/dev.stamp ## run the tests with branch coverage; ARGS="-k name" ch
 
 chaos: $(VENV)/dev.stamp ## break processes, store, network and receivers under traffic; ARGS="--seed 1 --replicas 3"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(VENV)/dev.stamp ## hold a constant load, and see that nothing grows; ARGS="--minutes 60 --rate 20"
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
 check: $(VENV)/dev.stamp ## look at format, lint, types, the layers of imports and the pages that are written from code
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ REST_SECONDS = 30.0
 """After its window, a reply to a receiver that answers is delivered within a lease and the pace of its bot."""
 
 MAKE_DEAD_LETTERS = ("flaky", "gone", "redirecting", "hanging")
-LEAST_DRAWS = 50
+LEAST_DRAWS = 30
 KOLMOGOROV = 1.95
 """The statistic times the root of the count exceeds this once in a thousand uniform samples."""
 

@@ -25,15 +25,26 @@ PATIENCE_SECONDS = 60.0
 KEYS = 3
 BOTS = 2
 USERS = 4
-SHARE_OF_STEADY = 0.4
-SHARE_OF_TWINS = 0.08
-SHARE_OF_IMPATIENT = 0.25
-"""How often a client sends its next message before the reply to the last has come."""
-
-WINDOWS = ((0, 0), (0, 1), (1, 3), (4, 7), (5, 9))
-"""Delay windows, in seconds. The bots need up to 2.5 s: the longer ones are open when their reply is whole."""
 
 REPLY_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How clients behave. Shares are of all requests, windows in seconds.
+
+    The bots need up to 2.5 s: the longer windows open when their reply is whole. `population`: how many conversations
+    there are, or None for ever new ones; then each has `most_turns`. `remembered` bounds the history that is sent.
+    """
+
+    receivers: Sequence[str] = (*KINDS,)
+    share_of_steady: float = 0.4
+    share_of_twins: float = 0.08
+    share_of_impatient: float = 0.25
+    windows: Sequence[tuple[float, float]] = ((0, 0), (0, 1), (1, 3), (4, 7), (5, 9))
+    population: int | None = None
+    most_turns: int = 12
+    remembered: int = 1000
 
 
 @dataclass(eq=False, slots=True)
@@ -64,20 +75,16 @@ class Clients:
     """All clients of a run. `rate` is in requests per second over all of them."""
 
     def __init__(
-        self,
-        seed: int,
-        rate: float,
-        replicas: Sequence[Replica],
-        receivers: Receivers,
-        kinds: Sequence[str] = (*KINDS,),
+        self, seed: int, rate: float, replicas: Sequence[Replica], receivers: Receivers, habits: Habits | None = None
     ) -> None:
         self._draw = random.Random(seed)
-        self._kinds = kinds
+        self._habits = habits or Habits()
         self._rate = rate
         self._replicas = replicas
         self._receivers = receivers
         self._session: aiohttp.ClientSession | None = None
         self.requests: list[Request] = []
+        self.sent = 0
         self.keys = [f"sk-chaos-{number}-{self._draw.randbytes(12).hex()}" for number in range(KEYS)]
         self.secrets: dict[str, str] = {}
         """The secret in the query of each request's webhook."""
@@ -94,12 +101,13 @@ class Clients:
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False) as self._session:
             at = began
-            while loop.time() - began < seconds and (most is None or len(self.requests) < most):
+            while loop.time() - began < seconds and (most is None or self.sent < most):
                 at += self._draw.expovariate(self._rate)
                 await asyncio.sleep(max(at - loop.time(), 0))
-                chat = self._choose()
-                request = self._compose(chat)
-                self._start(self._turn(chat, request, encode(request, chat.history)), self._under_way)
+                if chat := self._choose():
+                    request = self._compose(chat)
+                    self._start(self._turn(chat, request, encode(request, chat.history)), self._under_way)
+                    self.sent += 1
             await self.settle()
 
     async def settle(self) -> None:
@@ -114,23 +122,25 @@ class Clients:
         among.add(task)
         task.add_done_callback(among.discard)
 
-    def _choose(self) -> Chat:
+    def _choose(self) -> Chat | None:
         """Choose who speaks next: somebody who is not waiting, now and then somebody who is, or somebody new."""
-        known = [chat for chat in self.chats.values() if not chat.paused]
-        impatient = self._draw.random() < SHARE_OF_IMPATIENT
-        idle = [chat for chat in known if (chat.quiet or impatient) and chat.sent < 12]
-        if idle and self._draw.random() < 0.7:
-            return self._draw.choice(idle)
+        habits, draw = self._habits, self._draw
+        impatient = draw.random() < habits.share_of_impatient
+        idle = [chat for chat in self.chats.values() if not chat.paused and (chat.quiet or impatient)]
+        if habits.population is not None and len(self.chats) >= habits.population:
+            return draw.choice(idle) if idle else None
+        idle = [chat for chat in idle if chat.sent < habits.most_turns]
+        if idle and draw.random() < 0.7:
+            return draw.choice(idle)
         number = len(self.chats)
-        draw = self._draw
-        steady = draw.random() < SHARE_OF_STEADY
+        steady = draw.random() < habits.share_of_steady
         chat = Chat(
             name=f"c{number}",
             key=self.keys[number % KEYS],
             # Few bots and users, so that different keys have conversations of the same pair.
             bot=str(uuid.UUID(int=number // (KEYS * USERS) % BOTS + 1, version=4)),
             user=f"user-{number // KEYS % USERS}-{number // (KEYS * USERS * BOTS)}",
-            receiver="steady" if steady else draw.choice(self._kinds),
+            receiver="steady" if steady else draw.choice(habits.receivers),
         )
         self.chats[chat.name] = chat
         return chat
@@ -141,7 +151,7 @@ class Clients:
         request_id = f"{chat.name}.{chat.sent}"
         secret = self._draw.randbytes(12).hex()
         self.secrets[request_id] = secret
-        low, high = self._draw.choice(WINDOWS)
+        low, high = self._draw.choice(self._habits.windows)
         request = Request(
             id=request_id,
             key=chat.key,
@@ -152,7 +162,7 @@ class Clients:
             webhook=self._receivers.webhook(chat.receiver, request_id, secret),
             min_delay=low,
             max_delay=high,
-            twin=self._draw.random() < SHARE_OF_TWINS,
+            twin=self._draw.random() < self._habits.share_of_twins,
             receiver=chat.receiver,
         )
         self.requests.append(request)
@@ -206,6 +216,7 @@ class Clients:
         chat.seen.add(arrival.delivery)
         chat.answered.update(texts.ids_in(arrival.texts))
         chat.history.append((True, list(arrival.texts)))
+        del chat.history[: -self._habits.remembered]
         chat.replied.set()
 
 

@@ -33,8 +33,9 @@ class Chaos:
     exits: list[Exit] = field(default_factory=list)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def run(self, deck: list[str]) -> None:
+    async def run(self, deck: list[str], after: float) -> None:
         """Let one fault after the other happen, in the deck's order and then in other ones, until it is cancelled."""
+        await asyncio.sleep(after)
         while True:
             for name in deck:
                 await asyncio.sleep(self.draw.uniform(*PAUSE_SECONDS))

@@ -20,8 +20,10 @@ class Finding:
     def hold(self, holds: bool, what: str, *, excuse: object = None) -> None:
         """Count one thing that was looked at; where it does not hold, say what, excused or not."""
         self.checked += 1
-        if not holds:
-            (self.excused if excuse else self.violations).append(what)
+        if not holds and excuse:
+            self.excused.append(f"{what}: {excuse}" if isinstance(excuse, str) else what)
+        elif not holds:
+            self.violations.append(what)
 
 
 Check: TypeAlias = Callable[[Story, Finding], None]

@@ -33,7 +33,7 @@ def describe(logs: Logs, judgements: Sequence[Judgement], title: str) -> dict[st
                 "name": one.invariant.name,
                 "statement": one.invariant.statement,
                 "checked": one.finding.checked,
-                "explained": len(one.finding.excused),
+                "explained": one.finding.excused,
                 "violations": one.finding.violations,
                 "figures": one.finding.figures,
             }
@@ -55,7 +55,7 @@ def markdown(told: dict[str, Any]) -> str:
     ]
     for row in told["invariants"]:
         figures = ", ".join(f"{name} {value:g}" for name, value in row["figures"].items())
-        counts = f"{row['checked']} | {row['explained']} | {len(row['violations'])}"
+        counts = f"{row['checked']} | {len(row['explained'])} | {len(row['violations'])}"
         lines.append(f"| {row['name']} | {row['statement']} | {counts} | {figures} |")
     for row in told["invariants"]:
         if row["violations"]:

@@ -14,7 +14,7 @@ from gateway.sandbox.calls import account_name
 from tests import keys_check
 from tests.chaos import leaks, shelf
 from tests.chaos.adversary import Adversary
-from tests.chaos.clients import Clients
+from tests.chaos.clients import Clients, Habits
 from tests.chaos.collector import Collector
 from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT, Chaos
 from tests.chaos.receivers import KINDS, Receivers, receiving
@@ -23,6 +23,9 @@ from tests.chaos.world import GATEWAY, LIMITS, World, now, open_world
 
 IDLE_SECONDS = 60.0
 """How long the upstream may still be trying its callbacks."""
+
+CALM_SHARE = 0.15
+"""The part of a run before its first fault, against which the rest can be seen."""
 
 STALL_SECONDS = 0.25
 
@@ -58,7 +61,7 @@ async def carry_out(plan: Plan) -> Logs:
 
 
 async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
-    clients = Clients(plan.seed, plan.rate, world.replicas, receivers, plan.receivers)
+    clients = Clients(plan.seed, plan.rate, world.replicas, receivers, Habits(plan.receivers))
     collector = Collector(world.sandbox)
     chaos = Chaos(world, clients, collector, random.Random(f"faults {plan.seed}"))
     adversary = Adversary(
@@ -68,7 +71,7 @@ async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
     chaos.draw.shuffle(deck)
     stalls: list[Fault] = []
     async with _going_on(collector.run(), _watch(stalls)):
-        async with _going_on(adversary.run(), *([chaos.run(deck)] if deck else [])):
+        async with _going_on(adversary.run(), *([chaos.run(deck, plan.seconds * CALM_SHARE)] if deck else [])):
             await clients.run(plan.seconds)
         await chaos.calm()
         await clients.settle()

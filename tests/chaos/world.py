@@ -34,7 +34,6 @@ _STORE_OPTIONS = {
     "appendonly": "yes",
     "appendfsync": "always",
     "save": "",
-    "auto-aof-rewrite-percentage": "0",  # the file so holds all that was ever written: it is searched for secrets
     "maxmemory-policy": "noeviction",
     "enable-debug-command": "local",
     "logfile": "",
@@ -110,9 +109,17 @@ class World:
 
 @contextlib.asynccontextmanager
 async def open_world(
-    directory: Path, replicas: int, *, command: Sequence[str] = GATEWAY, settings: Mapping[str, str] | None = None
+    directory: Path,
+    replicas: int,
+    *,
+    command: Sequence[str] = GATEWAY,
+    settings: Mapping[str, str] | None = None,
+    rewrite: bool = False,
 ) -> AsyncIterator[World]:
-    """Start everything, and end it on leaving. `settings` are variables of the replicas, beside the suite's own."""
+    """Start everything, and end it on leaving. `settings` are variables of the replicas, beside the suite's own.
+
+    `rewrite`: the store may shorten its file, which otherwise holds all that was ever written, to be searched.
+    """
     async with contextlib.AsyncExitStack() as stack:
         store_port, upstream_port = free_port(), free_port()
         ports = [free_port() for _ in range(replicas)]
@@ -142,7 +149,8 @@ async def open_world(
         }
         data = directory / "store"
         data.mkdir()
-        options = [part for name, value in _STORE_OPTIONS.items() for part in (f"--{name}", value)]
+        store_options = _STORE_OPTIONS | ({} if rewrite else {"auto-aof-rewrite-percentage": "0"})
+        options = [part for name, value in store_options.items() for part in (f"--{name}", value)]
         store = Process(
             "store", [str(engine.find()), "--port", str(store_port), "--dir", str(data), *options], directory, {}
         )

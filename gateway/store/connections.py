@@ -15,7 +15,6 @@ from redis.backoff import NoBackoff
 from gateway.redis_url import RedisUrl
 from gateway.store.server import CALL_SECONDS
 
-SOCKET_SECONDS = 1.4
 CONNECT_SECONDS = 1.0
 SENTINEL_SECONDS = 0.4
 """For each step of asking a sentinel: the next one is asked within the bound of the call."""
@@ -59,7 +58,7 @@ def _bounds() -> dict[str, Any]:
     return {
         "max_connections": MAX_CONNECTIONS,
         "timeout": CALL_SECONDS,
-        "socket_timeout": SOCKET_SECONDS,
+        "socket_timeout": None,  # every call has a deadline of its own; the library's would write in a task of its own
         "retry": Retry(NoBackoff(), 0),
         "decode_responses": True,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, TypeAlias
 
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
 Argument: TypeAlias = str | bytes | int | float
 Answer: TypeAlias = Any
@@ -76,16 +76,14 @@ async def send(client: Any, calls: Sequence[Call], first_argument: Argument) -> 
 
 
 async def _send(client: Any, calls: Sequence[Call], first: Argument) -> list[Answer | Exception]:
+    commands = [("EVALSHA", *_command(call, first)) for call in calls]
     answers: list[Answer | Exception]
-    if len(calls) == 1:  # a pipeline of one costs a seventh more
-        try:
-            answers = [await client.evalsha(*_command(calls[0], first))]
-        except ResponseError as error:
-            answers = [error]
-    else:
+    if client.connection is None:
+        answers = await client.lane.run(commands)
+    else:  # a connection of its own: what was said on it before counts for these calls
         pipeline = client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.evalsha(*_command(call, first))
+        for command in commands:
+            pipeline.execute_command(*command)
         answers = await pipeline.execute(raise_on_error=False)
     for answer in answers:
         if isinstance(answer, ReadOnlyError):  # not the call's trouble but the server's: it is a replica

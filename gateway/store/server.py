@@ -10,7 +10,7 @@ other, and however many requests there are, a black hole costs each of them one 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import redis.asyncio as redis
 import structlog
@@ -28,6 +28,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway import errors, metrics
 from gateway.store.health import Health
+from gateway.store.lane import Lane
 
 CALL_SECONDS = 1.6
 """Bound of one call, with all its repetitions: a request is answered within 2 s of a store that is a black hole."""
@@ -61,7 +62,8 @@ class Server:
 
     def __init__(self, name: str, pool: redis.ConnectionPool, health: Health) -> None:
         self.name = name
-        self.client: Any = redis.Redis(connection_pool=pool)
+        self.client: Any = cast("Any", redis.Redis(connection_pool=pool))
+        self.client.lane = self._lane = Lane(pool)  # for `scripts.send`
         self._pool: Any = pool  # half of it is untyped
         self._health = health
         self._known = False
@@ -165,6 +167,7 @@ class Server:
                 )
 
     async def _drop_idle(self) -> None:
+        await self._lane.drop()
         with contextlib.suppress(RedisError, OSError), _resets_are_errors():
             await self._pool.disconnect(inuse_connections=False)
 

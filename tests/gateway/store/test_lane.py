@@ -1,0 +1,67 @@
+"""The shared connection, on a real store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.exceptions
+
+from gateway import keys
+from gateway.store import Store, connections
+from gateway.store.lane import Lane
+
+
+@pytest.fixture
+async def lane(store_url: str) -> AsyncIterator[Lane]:
+    opened = Lane(connections.pool(store_url))
+    yield opened
+    await opened.drop()
+
+
+async def test_calls_at_once_share_a_connection_and_each_gets_its_own_answer(lane: Lane) -> None:
+    answers = await asyncio.gather(*(lane.run([("ECHO", str(number)), ("CLIENT", "ID")]) for number in range(100)))
+    assert [echo for echo, _ in answers] == [str(number) for number in range(100)]
+    assert len({connection for _, connection in answers}) == 1
+
+
+async def test_whoever_is_cancelled_takes_no_answer_from_the_others(lane: Lane) -> None:
+    [before] = await lane.run([("CLIENT", "ID")])
+    given_up = asyncio.create_task(lane.run([("ECHO", "nobody's")]))
+    await asyncio.sleep(0)  # it is sent
+    given_up.cancel()
+    assert await lane.run([("ECHO", "mine"), ("CLIENT", "ID")]) == ["mine", before]
+
+
+async def test_a_refusal_is_the_answer_of_its_own_call_alone(lane: Lane) -> None:
+    refusal, echo = await lane.run([("EVALSHA", "0" * 40, 0), ("ECHO", "fine")])
+    assert isinstance(refusal, redis.exceptions.NoScriptError)
+    assert echo == "fine"
+
+
+async def test_a_connection_that_breaks_fails_the_calls_on_it_and_the_next_call_opens_another(
+    lane: Lane, store: Store
+) -> None:
+    [connection] = await lane.run([("CLIENT", "ID")])
+    blocked = asyncio.create_task(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))
+    while not any(int(one["id"]) == connection and one["cmd"] == "blpop" for one in await store.redis.client_list()):
+        await asyncio.sleep(0.001)
+    await store.redis.client_kill_filter(_id=connection)
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await blocked
+    [another] = await lane.run([("CLIENT", "ID")])
+    assert another != connection
+
+
+async def test_a_server_that_is_away_fails_all_who_wait_for_the_connection() -> None:
+    lane = Lane(connections.pool("unix:///nowhere/store.sock"))
+    outcomes = await asyncio.gather(*(lane.run([("PING",)]) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [redis.exceptions.ConnectionError] * 3
+
+
+async def test_dropping_it_fails_the_calls_under_way(lane: Lane) -> None:
+    await lane.run([("PING",)])
+    blocked = asyncio.create_task(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))
+    await asyncio.sleep(0)
+    await lane.drop()
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await blocked

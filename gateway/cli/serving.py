@@ -1,12 +1,13 @@
 """`gateway serve`, `relay` and `check-config`: run it, a part of it, or see with which settings it would run."""
 
+import socket
 from typing import Any
 
 import click
 
 from gateway import app, server
 from gateway.cli import common
-from gateway.settings import Settings
+from gateway.settings import PREFIX, ConfigurationError, Settings
 
 
 @click.command()
@@ -15,6 +16,7 @@ from gateway.settings import Settings
 def serve(**overrides: Any) -> None:
     """Run the gateway. Every flag can be given as an environment variable or in a .env file too."""
     effective = _load(overrides)
+    _require_place(effective)
     server.export(overrides)
     server.serve(effective)
 
@@ -42,6 +44,7 @@ RELAY_SETTINGS = (
 def relay(**overrides: Any) -> None:
     """Run the relay alone: it delivers what gateways on the same store accept, and serves only what operators ask."""
     effective = common.load(overrides)
+    _require_place(effective)
     server.export(overrides)
     server.serve_relay(effective)
 
@@ -66,6 +69,17 @@ def _load(overrides: dict[str, Any]) -> Settings:
     effective.load_key_map()
     effective.load_webhook_secrets()
     return effective
+
+
+def _require_place(effective: Settings) -> None:
+    """Raise `ConfigurationError` if nobody can listen there: before anything is started, and in our words."""
+    family = socket.AF_INET6 if ":" in effective.host else socket.AF_INET
+    try:
+        socket.create_server((effective.host, effective.port), family=family).close()
+    except OSError as error:
+        place = f"{PREFIX}HOST={effective.host}, {PREFIX}PORT={effective.port}"
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationError(f"{place}: cannot be listened on: {reason}") from error
 
 
 def _as_variable(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Settings as flags, and the command that shows them."""
 
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -86,6 +87,22 @@ def test_the_relay_serves_operators_until_it_is_told_to_end(tmp_path: Path) -> N
         relay.terminate()
         relay.communicate(timeout=30)
     assert relay.returncode == 0
+
+
+@pytest.mark.parametrize("command", [("serve", *V3), ("serve", *V3, "--workers", "2"), ("relay",)])
+def test_a_port_that_is_taken_is_told_before_anything_is_started(command: tuple[str, ...], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = gateway(*command, "--port", port)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"GATEWAY_PORT={port}: cannot be listened on: address already in use" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_that_is_not_ours_is_told() -> None:
+    result = gateway("serve", *V3, "--host", "192.0.2.1", "--port", "0")
+    assert result.exit_code == 1
+    assert "GATEWAY_HOST=192.0.2.1, GATEWAY_PORT=0: cannot be listened on: cannot assign requested" in result.stderr
 
 
 def test_a_switch_is_a_flag_of_two_forms() -> None:

@@ -117,6 +117,14 @@ def _bound(schemas: Json) -> None:
             "maxItems": v1.MAX_HISTORY_ITEMS,
         },
     }
+    for shape in (request, schemas["CreateBot"]):
+        shape["maxProperties"] = v1.MAX_FIELDS
+        for field in shape["properties"].values():
+            for choice in field.get("anyOf", ()):
+                if choice["type"] == "object":
+                    choice["maxProperties"] = v1.MAX_ITEMS
+                elif choice["type"] == "array":
+                    choice["maxItems"] = v1.MAX_ITEMS
     request["anyOf"] = [
         {"required": ["user_id"], "properties": {"user_id": name}},
         {"required": ["conversation_id"], "properties": {"user_id": {"type": "null"}, "conversation_id": name}},

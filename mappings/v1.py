@@ -15,6 +15,12 @@ from mappings.wire import v1 as wire
 MAX_DELAY = timedelta(days=7)
 MAX_ID_CHARACTERS = 512
 MAX_HISTORY_ITEMS = 100_000
+MAX_FIELDS = 5000
+MAX_ITEMS = 1000
+"""Facts or pictures in one field. Half a million wrong ones took half a minute to be told about, one by one."""
+
+MAX_FAULTS_TOLD = 5
+MAX_FAULT_CHARACTERS = 200
 
 _envelope = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
@@ -97,21 +103,33 @@ def encode_created(created: wire.Created | wire.ContentCreated) -> bytes:
 
 def _decode_object(body: bytes, *, apart: str = "") -> tuple[dict[str, Any], msgspec.Raw]:
     """Read a body as one JSON object, the value of one name left as it came; of a repeated name the last counts."""
+    values: dict[str, Any] = {}
+    where = "the body must be one JSON object"
     try:
         raw = _envelope.decode(body.removeprefix(codecs.BOM_UTF8))  # may be ignored: RFC 8259, section 8.1
+        if len(raw) > MAX_FIELDS:
+            raise ValueOutOfRange(f"at most {MAX_FIELDS} fields are taken")
         left = raw.pop(apart, _NULL)
-        return {name: _anything.decode(value) for name, value in raw.items()}, left
-    except msgspec.ValidationError as error:
-        raise MalformedRequest(f"the body must be one JSON object: {error}") from None
+        for where, value in raw.items():
+            values[where] = _anything.decode(value)
+    except msgspec.ValidationError as error:  # of a value: a number that is none of ours
+        raise MalformedRequest(f"{where[:MAX_ID_CHARACTERS]}: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON: {_reason(error)}") from None
+    return values, left
 
 
 def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
+    for name in shape.model_fields.keys() & envelope.keys():
+        value = envelope[name]
+        if isinstance(value, dict | list) and len(value) > MAX_ITEMS:
+            raise ValueOutOfRange(f"{name}: at most {MAX_ITEMS} items are taken")
     try:
         return shape.model_validate(envelope)
     except ValidationError as error:
-        raise MalformedRequest("; ".join(_explain(item) for item in error.errors())) from None
+        faults = [_explain(item) for item in error.errors(include_url=False, include_context=False)]
+        more = [f"and {len(faults) - MAX_FAULTS_TOLD} more"] if len(faults) > MAX_FAULTS_TOLD else []
+        raise MalformedRequest("; ".join(faults[:MAX_FAULTS_TOLD] + more)) from None
 
 
 def _decode_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
@@ -154,7 +172,7 @@ def _decode_window(request: wire.CompleteRequest) -> DelayWindow:
 def _explain(item: object) -> str:
     detail = dict(item)  # type: ignore[call-overload]  # pydantic's ErrorDetails is a mapping
     where = ".".join(str(part) for part in detail["loc"])
-    return f"{where}: {detail['msg']}"
+    return f"{where[:MAX_FAULT_CHARACTERS]}: {detail['msg'][:MAX_FAULT_CHARACTERS]}"
 
 
 def _reason(error: Exception) -> str:

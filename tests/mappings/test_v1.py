@@ -114,3 +114,47 @@ def test_the_acknowledgement_is_v1s() -> None:
         "bot_id": SEED["bot_id"],
         "message_id": "m-1",
     }
+
+
+def test_of_a_name_that_comes_twice_the_last_value_counts() -> None:
+    turn = v1.decode_request(
+        b'{"bot_id": "a", "bot_id": "b", "user_id": "u", "messages": 1,'
+        b' "messages": [{"bot": true, "content": "x", "content": "y"}]}'
+    )
+    assert turn.bot_id == "b"
+    assert [message.text for message in flatten(turn.history)] == ["y"]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5000])
+def test_a_number_that_no_machine_holds_is_named(number: str) -> None:
+    with pytest.raises(MalformedRequest, match=r"^new_field: .* out of range"):
+        v1.decode_request(f'{{"bot_id": "b", "user_id": "u", "new_field": [{number}]}}'.encode())
+
+
+def test_a_mark_of_byte_order_before_the_body_is_passed_over() -> None:
+    assert v1.decode_request(b'\xef\xbb\xbf{"bot_id": "b", "user_id": "u"}').bot_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({str(number): 1 for number in range(5000)}, "5000 fields"),
+        ({"user_kv_pairs": {str(number): [] for number in range(1001)}}, "user_kv_pairs"),
+        ({"user_images": [1] * 1001}, "user_images"),
+        ({"message": ["x"] * 1001}, "message"),
+    ],
+)
+def test_what_holds_too_much_is_refused_before_it_is_looked_at(changes: dict[str, Any], where: str) -> None:
+    with pytest.raises(ValueOutOfRange, match=where):
+        v1.decode_request(request(**changes))
+
+
+def test_what_may_be_held_is_held() -> None:
+    facts = {str(number): number for number in range(1000)}
+    assert v1.decode_request(request(user_kv_pairs=facts, new_field=[1] * 2000)).request.user_kv_pairs == facts
+
+
+def test_a_thousand_faults_make_no_long_story() -> None:
+    with pytest.raises(MalformedRequest, match=r"; and \d{4} more$") as caught:
+        v1.decode_request(request(user_kv_pairs={f"{number}{'x' * 5000}": [] for number in range(1000)}))
+    assert len(str(caught.value)) < 3000

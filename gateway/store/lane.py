@@ -17,6 +17,9 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+OPENING_SECONDS = 1.0
+"""For connecting and for the greetings, which a server that is frozen never answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
@@ -60,15 +63,21 @@ class Lane:
 
     async def drop(self) -> None:
         """Close the connection; calls under way fail as if it had broken."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        for task in (self._opening, self._reading):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
 
     async def _open(self) -> None:
         connection = self._pool.make_connection()
         if connection.socket_timeout is not None:
             raise ValueError("a time limit of the library's would write in a task, out of order")
-        await connection.connect()
+        try:
+            async with asyncio.timeout(OPENING_SECONDS):
+                await connection.connect()
+        except (TimeoutError, asyncio.CancelledError) as error:  # dropped: whoever waits for it is not cancelled
+            await connection.disconnect(nowait=True)
+            raise RedisConnectionError("the connection did not open") from error
         self._connection = connection
         self._reading = asyncio.create_task(self._read(connection), name="store-lane")
 

@@ -58,6 +58,22 @@ async def test_a_server_that_is_away_fails_all_who_wait_for_the_connection() -> 
     assert [type(outcome) for outcome in outcomes] == [redis.exceptions.ConnectionError] * 3
 
 
+async def test_a_server_that_never_greets_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.lane.OPENING_SECONDS", 0.05)
+    hung_up = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        hung_up.set()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        lane = Lane(connections.pool(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"))
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await lane.run([("PING",)])
+        await hung_up.wait()
+
+
 async def test_dropping_it_fails_the_calls_under_way(lane: Lane) -> None:
     await lane.run([("PING",)])
     blocked = asyncio.create_task(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))

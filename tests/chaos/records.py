@@ -246,6 +246,8 @@ class Logs:
     hostile: Sequence[Hostile] = ()
     faults: Sequence[Fault] = ()
     exits: Sequence[Exit] = ()
+    recovers: bool = False
+    """Whether segments whose callbacks got lost are expected too."""
     trapped: int = 0
     """Connections to places where none may go: the target of redirects, a forbidden address."""
     undeclared_keys: Sequence[str] = ()

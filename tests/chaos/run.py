@@ -19,10 +19,16 @@ from tests.chaos.collector import Collector
 from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT, Chaos
 from tests.chaos.receivers import KINDS, Receivers, receiving
 from tests.chaos.records import Class, Fault, Logs
-from tests.chaos.world import GATEWAY, LIMITS, World, now, open_world
+from tests.chaos.world import GATEWAY, LIMITS, REPLY_TIMEOUT_SECONDS, World, now, open_world
 
 IDLE_SECONDS = 60.0
 """How long the upstream may still be trying its callbacks."""
+
+LEASES_SECONDS = LIMITS.lease + 8
+"""How long what a dead process has held may take to be delivered by another."""
+
+REST_SECONDS = 150.0
+"""How long the last replies may take when nothing goes wrong any more, with the pauses of an open breaker."""
 
 CALM_SHARE = 0.15
 """The part of a run before its first fault, against which the rest can be seen."""
@@ -76,12 +82,16 @@ async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
         await chaos.calm()
         await clients.settle()
         await world.sandbox.idle(IDLE_SECONDS)
-        await shelf.come_to_rest(world)
+        if "callbacks-lost" in plan.faults:
+            await asyncio.sleep(REPLY_TIMEOUT_SECONDS + LIMITS.lease)
+        await shelf.come_to_rest(world, LEASES_SECONDS)
+        receivers.calm = True  # what is still pending waits for a receiver that has not answered yet
+        if not await shelf.come_to_rest(world, REST_SECONDS):
+            raise TimeoutError(f"replies are still on their way {REST_SECONDS:g} s after the last fault")
         letters = await shelf.read_dead_letters(world)
         before = len(receivers.arrivals)
-        receivers.calm = True
         await shelf.redrive_all(world)
-        await shelf.come_to_rest(world)
+        await shelf.come_to_rest(world, REST_SECONDS)
         left = await shelf.count_dead_letters(world)
         async with store.connect(world.store_url) as opened:
             undeclared = await keys_check.undeclared(opened)
@@ -100,6 +110,7 @@ async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
         hostile=adversary.hostile,
         faults=sorted([*chaos.faults, *stalls], key=lambda one: one.began),
         exits=chaos.exits,
+        recovers="callbacks-lost" in plan.faults,
         trapped=receivers.trapped,
         undeclared_keys=undeclared,
         leaks=await leaks.search(world, clients),

@@ -53,7 +53,7 @@ async def soak(minutes: float, rate: float, most: int) -> list[Sample]:
         await clients.run(minutes * 60, most)
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
-        await shelf.come_to_rest(world)
+        await shelf.come_to_rest(world, 60)
     return samples
 
 

@@ -312,6 +312,29 @@ def test_an_emptied_store_excuses_what_was_pending_and_nothing_that_came_later()
     assert found(logs, "I1") == (0, 1)
 
 
+def test_a_reply_whose_callback_got_lost_is_missed_where_the_gateway_recovers_such_replies() -> None:
+    logs = good_logs()
+    lose_a_delivery(logs)
+    logs.callbacks = [replace(one, state="lost", acknowledged_at=None) for one in logs.callbacks]
+    assert found(logs, "I1") == (1, 0)
+    logs.recovers = True
+    assert found(logs, "I1") == (0, 1)
+    assert found(logs, "I14")[1] > 0
+
+
+def test_a_hanging_receiver_that_delays_the_others_is_caught() -> None:
+    logs = good_logs()
+    hanging = replace(
+        logs.arrivals[0], request="c9.1", receiver="hanging", delivery="d-h", acknowledged=False, answer="hang"
+    )
+    late = [
+        replace(logs.arrivals[0], delivery=f"d-late-{number}", at=BEGAN + 2.5 + number * 0.5) for number in range(4)
+    ]
+    logs.requests = [replace(one, min_delay=2.0) for one in logs.requests]
+    logs.arrivals = [hanging, *late]
+    assert "I21" in violated(logs)
+
+
 def test_a_dead_letter_is_no_loss_once_it_came_again() -> None:
     logs = good_logs()
     lose_a_dead_letter(logs)

@@ -25,6 +25,8 @@ from tests.tcp_proxy import TcpProxy
 SECRET = "a-secret-of-the-chaos-suite-long-enough"
 START_SECONDS = 30.0
 LIMITS = Limits()
+REPLY_TIMEOUT_SECONDS = 8.0
+"""After so long a silence of the upstream its transcript is read."""
 
 GATEWAY = (sys.executable, "-m", "gateway", "serve")
 """What a replica runs, unless a planted defect takes its place."""
@@ -144,6 +146,7 @@ async def open_world(
             "GATEWAY_DELIVERY_BACKOFF_SECONDS": "0.3",
             "GATEWAY_DELIVERY_MAX_ATTEMPTS": "3",
             "GATEWAY_GRACE_SECONDS": str(LIMITS.grace),
+            "GATEWAY_REPLY_TIMEOUT_SECONDS": str(REPLY_TIMEOUT_SECONDS),
             "GATEWAY_LOG_LEVEL": "DEBUG",
             **(settings or {}),
         }

@@ -98,10 +98,10 @@ def test_a_name_that_can_be_written_is_escaped(name: str) -> None:
 
 
 def test_unknown_fields_are_named_up_to_a_bound_and_then_counted() -> None:
-    found = outcomes(**{f"unknown_{index}": 1 for index in range(100_000)})
+    found = outcomes(**{f"unknown_{index}": 1 for index in range(4_000)})
     lost = receipt.losses(found)
     assert len(lost.dropped) == receipt.MAX_UNKNOWN_NAMED
-    assert lost.unnamed == 100_000 - receipt.MAX_UNKNOWN_NAMED
+    assert lost.unnamed == 4_000 - receipt.MAX_UNKNOWN_NAMED
     assert len(receipt.encode_receipt(found)) < 1000
 
 

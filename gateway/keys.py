@@ -49,6 +49,11 @@ class ShardKeys:
         return self.prefix + "fence"
 
     @property
+    def pulls(self) -> str:
+        """Sorted set, permanent, owner pulls: digests of conversations to pull a reply of, by when (Unix ms)."""
+        return self.prefix + "pulls"
+
+    @property
     def breakers(self) -> str:
         """Sorted set, permanent, owner breakers: digests of lanes with an open breaker, by until when (Unix ms)."""
         return self.prefix + "breakers"
@@ -97,6 +102,11 @@ class ConversationKeys:
     def outbox(self) -> str:
         """List, TTL `REPLY_TTL_SECONDS`, owner relay: reply ids in the order in which they must leave."""
         return f"{self.shard.prefix}outbox:{self.digest}"
+
+    @property
+    def pull(self) -> str:
+        """Hash, TTL `TURN_TTL_SECONDS`, owner pulls: what is needed to pull the reply, until it is there."""
+        return f"{self.shard.prefix}pull:{self.digest}"
 
     @property
     def seen(self) -> str:

@@ -18,6 +18,7 @@ import structlog
 
 from gateway import auth, errors, metrics
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
+from gateway.relay.pulls import Pull, Result
 from gateway.upstreams.base import Call
 from mappings import receipt
 from mappings.receipt import FieldOutcome
@@ -91,15 +92,7 @@ class TurnRecord:
                 "max_delay": _seconds(turn.window.maximum),
                 "drawn": None if self.delay is None else _seconds(self.delay),
             },
-            "upstream_calls": [
-                {
-                    "call": call.name,
-                    "status": call.status,
-                    "milliseconds": round(call.milliseconds, 3),
-                    "attempt": call.attempt,
-                }
-                for call in self.calls
-            ],
+            "upstream_calls": _calls(self.calls),
             "duration_milliseconds": _milliseconds(self.duration),
         }
         if refusal is None:
@@ -200,6 +193,43 @@ def attempted(
 ) -> None:
     """Record an attempt: this module is an observer of the relay's worker."""
     DeliveryRecord(delivery, outcome, lateness, duration, status).emit()
+
+
+def pulled(pull: Pull, result: Result, *, dialect: str, calls: Sequence[Call], seconds: float) -> None:
+    """Record one claim of a reply that is pulled: this module is an observer of the puller."""
+    went_wrong = result.outcome in {"retry", "given_up", "lost"} or result.reason == "length"
+    (log.warning if went_wrong else log.info)(
+        "reply.pulled",
+        request_id=_known(pull.meta, "request_id"),
+        tenant=_known(pull.meta, "tenant"),
+        bot_id=_known(pull.meta, "bot_id"),
+        user_id=_known(pull.meta, "user_id"),
+        conversation_id=_known(pull.meta, "conversation_id"),
+        upstream={"dialect": dialect, "conversation_id": _cut(pull.upstream_id)},
+        claim=pull.claims,
+        takeovers=pull.takeovers,
+        failures=pull.failures,
+        outcome=result.outcome,
+        end_reason=_cut(result.reason),
+        cause=_cut(result.cause),
+        status=result.status,
+        messages=result.messages,
+        tokens=result.tokens,
+        upstream_calls=_calls(calls),
+        duration_milliseconds=round(seconds * 1000, 3),
+    )
+
+
+def _calls(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    return [
+        {
+            "call": call.name,
+            "status": call.status,
+            "milliseconds": round(call.milliseconds, 3),
+            "attempt": call.attempt,
+        }
+        for call in calls
+    ]
 
 
 def _record(

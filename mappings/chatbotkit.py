@@ -5,6 +5,7 @@ request tells of itself goes into the backstory of the one call that lets the bo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -21,12 +22,23 @@ Shape = TypeVar("Shape", bound=BaseModel)
 META_BOT = "v1_bot_id"
 META_USER = "v1_user_id"
 META_CHAT = "v1_conversation_id"
+META_HISTORY = "v1_history"
+"""`unfinished` until all of a long history is there, then `whole`; missing where it went along at once."""
 
 NOTHING = b"{}"
 """The body of an action that needs no details."""
 
+
 FOLLOW_UP = "The user has not written for a while. Write to them again, of your own accord."
 OPENING = "This chat begins now. Write the first message to the user, of your own accord."
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The pair's conversation, if there is one, and those whose creation was broken off before they were whole."""
+
+    id: str | None
+    unfinished: tuple[str, ...] = ()
 
 
 def encode_create(turn: Turn, *, bot_id: str, context: Context | None = None) -> bytes:
@@ -37,7 +49,7 @@ def encode_create(turn: Turn, *, bot_id: str, context: Context | None = None) ->
     """
     history = list(flatten(turn.history))
     fits = len(history) <= wire.MAX_BATCH_ITEMS
-    ids = {META_BOT: turn.bot_id, META_USER: turn.user_id}
+    ids = {META_BOT: turn.bot_id, META_USER: turn.user_id} | ({} if fits else {META_HISTORY: "unfinished"})
     if turn.client_conversation_id is not None:
         ids[META_CHAT] = turn.client_conversation_id
     return wire.CreateConversation(
@@ -51,6 +63,11 @@ def encode_history(turn: Turn) -> Iterator[bytes]:
     """Give the batches that follow a conversation's creation; none when the history went along with it."""
     history = list(flatten(turn.history))
     return encode_batches(history) if len(history) > wire.MAX_BATCH_ITEMS else iter(())
+
+
+def encode_whole() -> bytes:
+    """Note that all of the history is there: from now on the conversation can be found."""
+    return wire.CreateConversation(meta={META_HISTORY: "whole"}).body()
 
 
 def encode_batches(messages: Sequence[Message]) -> Iterator[bytes]:
@@ -120,13 +137,16 @@ def decode_created(body: bytes) -> str:
     return _decode(wire.Named, body).id
 
 
-def decode_found(body: bytes, *, bot_id: str, user_id: str) -> str | None:
-    """Read the id of the pair's conversation from a list; a filter that the upstream ignored is applied here."""
-    for conversation in _decode(wire.ConversationPage, body).items:
-        meta = conversation.meta or {}
-        if (meta.get(META_BOT), meta.get(META_USER)) == (bot_id, user_id):
-            return conversation.id
-    return None
+def decode_found(body: bytes, *, bot_id: str, user_id: str) -> Found:
+    """Read the pair's conversations from a list; a filter that the upstream ignored is applied here."""
+    theirs = [
+        conversation
+        for conversation in _decode(wire.ConversationPage, body).items
+        if conversation.meta
+        and (conversation.meta.get(META_BOT), conversation.meta.get(META_USER)) == (bot_id, user_id)
+    ]
+    unfinished = tuple(one.id for one in theirs if one.meta and one.meta.get(META_HISTORY) == "unfinished")
+    return Found(next((one.id for one in theirs if one.id not in unfinished), None), unfinished)
 
 
 def decode_messages(body: bytes) -> tuple[Sequence[Message], str | None]:

@@ -72,6 +72,7 @@ class Reason(StrEnum):
     ATTEMPTS = "attempts"
     AGE = "age"
     POISON = "poison"
+    NO_REPLY = "no_reply"  # the upstream was asked for the reply, and never gave it
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,7 @@ def test_a_long_history_follows_in_batches(count: int, batches: list[int]) -> No
     created = json.loads(chatbotkit.encode_create(turn, bot_id="cbk-1"))
     followed = [json.loads(body)["items"] for body in chatbotkit.encode_history(turn)]
     assert [len(items) for items in followed] == batches
+    assert created["meta"].get("v1_history") == ("unfinished" if batches else None)
     said = created.get("messages", []) + [item for items in followed for item in items]
     assert [(one["type"], one["text"]) for one in said] == [("bot" if n % 2 else "user", str(n)) for n in range(count)]
 
@@ -192,13 +193,14 @@ def test_a_pair_is_looked_for_by_its_ids_and_only_its_own_conversation_is_found(
     query = dict(parse_qsl(chatbotkit.encode_find("b&1", "u=2")))
     assert (query["meta[v1_bot_id]"], query["meta[v1_user_id]"], query["order"]) == ("b&1", "u=2", "asc")
     items = [
+        {"id": "c-0", "meta": {"v1_bot_id": "b", "v1_user_id": "u", "v1_history": "unfinished"}},
         {"id": "c-1"},
         {"id": "c-2", "meta": {"v1_bot_id": "b", "v1_user_id": "other"}},
         {"id": "c-3", "meta": {"v1_bot_id": "b", "v1_user_id": "u"}},
     ]
     page = json.dumps({"items": items, "cursor": "c-3"}).encode()
-    assert chatbotkit.decode_found(page, bot_id="b", user_id="u") == "c-3"
-    assert chatbotkit.decode_found(page, bot_id="b", user_id="nobody") is None
+    assert chatbotkit.decode_found(page, bot_id="b", user_id="u") == chatbotkit.Found("c-3", ("c-0",))
+    assert chatbotkit.decode_found(page, bot_id="b", user_id="nobody") == chatbotkit.Found(None)
 
 
 def test_of_a_page_only_what_was_said_is_read_and_its_cursor() -> None:

@@ -1,0 +1,46 @@
+"""What pulling replies asks of an upstream that calls nobody back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.upstreams.base import Call
+from mappings import generation
+from mappings.turn import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What was said since the user's last messages.
+
+    `replies` are the bot's, oldest first; `waiting` tells whether the user spoke last; `last` is the user's last text,
+    None when there is none.
+    """
+
+    replies: Sequence[Message]
+    waiting: bool
+    last: str | None
+
+
+class Source(Protocol):
+    """Whom replies are pulled from, under one client's key. Raises what `base.Session` raises."""
+
+    calls: list[Call]
+
+    async def spoken(self, conversation_id: str, user_messages: int) -> Spoken:
+        """Read what was said since the first of the user's last so many messages."""
+
+    async def hear(self, conversation_id: str, told: str) -> generation.Outcome:
+        """Let the bot speak, and listen until it has ended, which may take many minutes.
+
+        `told` is what it is told for this call only. When the outcome is unknown the bot may have spoken.
+        """
+
+
+class Sources(Protocol):
+    """An upstream whose replies are pulled."""
+
+    dialect: str
+
+    def session(self, key: str) -> Source:
+        """Begin dealings under the key."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import click
+import uvloop
 
 from gateway import app, embedded, errors, logs, settings
 from gateway.settings import PREFIX, ConfigurationError, Settings
@@ -76,10 +77,16 @@ def with_store(effective: Settings, work: Callable[[Store, tuple[bytes, ...]], C
             return await work(opened, secrets)
 
     try:
-        return asyncio.run(run())
+        return run_async(run())
     except errors.StoreUnavailable as error:
         place = effective.masked()[f"{PREFIX}REDIS_URL"]
         raise click.ClickException(f"{error.message} ({PREFIX}REDIS_URL={place})") from error
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run to its end what must be awaited, on the loop that the servers have, too."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 class _Stderr:

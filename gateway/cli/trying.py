@@ -1,6 +1,5 @@
 """`gateway demo`, `sandbox` and `explain`: see what the gateway does, without an upstream of one's own."""
 
-import asyncio
 import dataclasses
 import os
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from datetime import timedelta
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
-import uvloop
 
 from gateway import demo, explain, sandbox
 from gateway.cli import common
@@ -28,8 +26,7 @@ INTERRUPTED = 130
 def demo_command(*, once: bool, as_json: bool, port: int, sandbox_port: int) -> None:
     """Run store, sandbox and gateway together, send a V1 request and tell its story."""
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the loop that the servers have elsewhere
-            ending = runner.run(demo.run(once=once, as_json=as_json, port=port, sandbox_port=sandbox_port))
+        ending = common.run_async(demo.run(once=once, as_json=as_json, port=port, sandbox_port=sandbox_port))
     except demo.PortUnavailable as error:
         flag = {"gateway": "--port", "sandbox": "--sandbox-port"}[error.whose]
         raise click.ClickException(f"{error}; choose another with {flag}, 0 takes a free one") from error

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from gateway import auth, destinations, draining, edge, embedded, errors, http, logs, mapping_log, openapi, store
+from gateway.admin import Admin
 from gateway.api import Api
 from gateway.assets import Assets
 from gateway.bodies import Bodies
@@ -212,14 +213,25 @@ def create_relay_app(settings: Settings) -> edge.Edge:
 @contextlib.asynccontextmanager
 async def _gateway(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
     async with open_gateway(settings, drain) as gateway:
-        routes = [*gateway.api.routes(gateway.upstream.dialect), *gateway.assets.routes()]
+        faces = [*gateway.api.routes(gateway.upstream.dialect), *gateway.assets.routes()]
+        routes = [*faces, *_admin(settings, gateway.store).routes()]
         yield Assembly(routes, gateway.store, {"gateway": gateway})
 
 
 @contextlib.asynccontextmanager
 async def _relay(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
     async with open_relay(settings, drain, works=True) as relay:
-        yield Assembly((), relay.store, {"relay": relay})
+        yield Assembly(_admin(settings, relay.store).routes(), relay.store, {"relay": relay})
+
+
+def _admin(settings: Settings, opened: Store) -> Admin:
+    return Admin(
+        store=opened,
+        token=settings.admin_token.get_secret_value(),
+        bodies=Bodies(settings.max_body_bytes, settings.body_timeout_seconds),
+        dialect=settings.upstream,
+        base_url=settings.v3_url,
+    )
 
 
 def _application(settings: Settings, assemble: Assemble, configure_logs: Callable[[], None] | None) -> edge.Edge:

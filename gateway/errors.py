@@ -29,6 +29,13 @@ class Unauthorized(ClientError):
     code = "unauthorized"
 
 
+class Forbidden(ClientError):
+    """The caller may not ask this from where it is."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFound(ClientError):
     """No such route or resource."""
 

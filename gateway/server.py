@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
     "ws": "none",
     "lifespan": "on",
     "server_header": False,
-    "proxy_headers": False,  # nothing here depends on the peer's address
+    "proxy_headers": False,  # a peer is who the socket says, not who a header says
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
 }
 """What uvicorn is told wherever the gateway is served."""

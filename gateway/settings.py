@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     secret: SecretStr = Field(
         SecretStr(""),
         description="signs callback URLs; several, separated by commas: the first signs, all verify",
+    )
+    admin_token: SecretStr = Field(
+        SecretStr(""), description="lets operators use /admin from anywhere; empty: from this machine only"
     )
     key_map: Path | None = Field(None, description="JSON file {V1 key: V3 key}; keys that it lacks are passed on")
     webhook_secrets: Path | None = Field(
@@ -102,6 +106,14 @@ class Settings(BaseSettings):
             raise ValueError(f"each secret must have at least {MIN_SECRET_CHARACTERS} characters")
         return value
 
+    @field_validator("admin_token")
+    @classmethod
+    def _admin_token(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and (len(token) < MIN_SECRET_CHARACTERS or not re.fullmatch(r"[!-~]+", token)):
+            raise ValueError(f"must have at least {MIN_SECRET_CHARACTERS} characters, visible ASCII only")
+        return value
+
     @model_validator(mode="after")
     def _secret_of_a_shared_store(self) -> Self:
         if self.redis_url and not self.secret.get_secret_value():
@@ -123,6 +135,7 @@ class Settings(BaseSettings):
         """Give the effective settings by variable name, with secrets and what URLs may hide of them masked."""
         shown = self.model_dump(mode="json")
         shown["secret"] = f"{len(self.secrets)} set" if self.secrets else ""
+        shown["admin_token"] = "set" if self.admin_token else ""
         return {f"{PREFIX}{name.upper()}": _masked(name, value) for name, value in shown.items()}
 
     def load_key_map(self) -> dict[str, str]:
@@ -159,7 +172,7 @@ def _explain(item: ErrorDetails) -> str:
     if not item["loc"]:
         return PREFIX + text
     name = str(item["loc"][0])
-    value = "***" if name == "secret" else _masked(name, item["input"])
+    value = "***" if name in {"secret", "admin_token"} else _masked(name, item["input"])
     return f"{PREFIX}{name.upper()}={value}: {text} ({Settings.model_fields[name].description})"
 
 

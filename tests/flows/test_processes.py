@@ -20,8 +20,14 @@ from tests.tcp_proxy import TcpProxy
 
 CONVERSATIONS = 200
 TURNS = 3
-WINDOW = {"min_delay": 1, "max_delay": 2}
-"""A second is longer than a client needs to resend what nobody answered: the turn is still open then."""
+WINDOW = {"min_delay": 4, "max_delay": 5}
+"""Longer than the upstream's answers are held up and a client needs to resend: the turn is still open then."""
+
+HOLD_UP_SECONDS = 0.7
+
+DELIVERY_TIMEOUT_SECONDS = 5
+"""Longer than webhooks are held up before the kill, also on a busy machine."""
+
 
 ACKNOWLEDGED_BEFORE_THE_KILL = CONVERSATIONS * TURNS // 3
 POSTS_AT_THE_KILL = 20
@@ -100,7 +106,9 @@ class Clients:
         self.receivers.answering.clear()
         delivered = sum(map(len, self.receivers.got.values()))
         posted = (await sandbox.calls())[-1]["n"]
-        held_up = RequestFault(method="POST", path=MESSAGES, when="after", action="hang", seconds=1, times=None)
+        held_up = RequestFault(
+            method="POST", path=MESSAGES, when="after", action="hang", times=None, seconds=HOLD_UP_SECONDS
+        )
         await sandbox.arm(held_up)
         await sandbox.calls(POSTS_AT_THE_KILL, path=MESSAGES, since=posted, finished=False)
         await self.receivers.until_count(delivered + DELIVERIES_AT_THE_KILL)
@@ -117,7 +125,7 @@ def gateway_of(
     port: int, store_url: str, sandbox_url: str, balancer: TcpProxy, directory: Path
 ) -> contextlib.AbstractAsyncContextManager[Running]:
     urls = {"redis_url": store_url, "v3_url": sandbox_url, "public_url": f"http://{balancer.address}"}
-    return process_kit.running(directory, port=port, **urls)
+    return process_kit.running(directory, port=port, delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS, **urls)
 
 
 async def test_with_one_of_two_processes_killed_every_reply_arrives_and_nothing_happens_twice(

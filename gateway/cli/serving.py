@@ -21,25 +21,8 @@ def serve(**overrides: Any) -> None:
     server.serve(effective)
 
 
-RELAY_SETTINGS = (
-    "host",
-    "port",
-    "workers",
-    "redis_url",
-    "data_dir",
-    "secret",
-    "webhook_allow",
-    *(name for name in Settings.model_fields if name.startswith("delivery_")),
-    "settle_seconds",
-    "grace_seconds",
-    "log_level",
-    "log_format",
-)
-"""The settings of a process that only delivers."""
-
-
 @click.command()
-@common.settings_options(*RELAY_SETTINGS)
+@common.settings_options(*(name for name in Settings.model_fields if name != "relay"))
 @common.failing_clearly
 def relay(**overrides: Any) -> None:
     """Run the relay alone: it delivers what gateways on the same store accept, and serves only what operators ask."""

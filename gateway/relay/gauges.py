@@ -43,5 +43,5 @@ async def sampling(queue: Queue, interval: timedelta = INTERVAL) -> AsyncIterato
     try:
         yield
     finally:
-        ended.set()  # and not cancelled: on Python 3.11 the store's client may swallow that
+        ended.set()  # and not cancelled: a count that is under way ends by itself, within the bound of a call
         await task

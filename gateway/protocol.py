@@ -114,7 +114,7 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; one whose last answer was never read could not be closed in an orderly way."""
+        """Close an idle connection."""
         self._hang_up()
 
     def _parse(self, data: bytes) -> None:
@@ -260,7 +260,6 @@ class Protocol(HttpToolsProtocol):
             self._hang_up()
 
     def _hang_up(self) -> None:
-        if self.transport.get_write_buffer_size():  # whoever does not read its answer does not get it
-            self.transport.abort()
-        else:
-            self.transport.close()
+        self.transport.close()
+        if self._write_deadline is None:  # an answer that is never read would keep even a closed connection
+            self._write_deadline = self.loop.call_later(READ_SECONDS, self.transport.abort)

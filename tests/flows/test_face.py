@@ -336,6 +336,14 @@ async def test_a_chunk_of_no_size_breaks_the_request_off(world: World) -> None:
         assert await connection.rest() == b""
 
 
+async def test_what_comes_behind_an_answer_gets_no_second_one(world: World) -> None:
+    async with raw_http.connect(world.url) as connection:
+        await connection.send(head("/nowhere", "Transfer-Encoding: chunked"))
+        refused(await connection.answer(), 404, "not_found")
+        await connection.send("no size\r\n")
+        assert await connection.rest() == b""
+
+
 async def test_trailers_are_no_headers(world: World) -> None:
     sent = head("/v2/complete", "Transfer-Encoding: chunked", key=None)
     trailers = "2\r\n{}\r\n0\r\nAuthorization: Bearer client-key-1\r\n\r\n"

@@ -28,17 +28,17 @@ RATE = 8.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Defect:
-    """One defect: what plants it, the invariants of which one must be found violated, and the faults that show it."""
+    """One defect: what plants it, the invariants of which one must be found violated, and what shows it."""
 
     plant: Callable[[], None]
     caught_by: frozenset[str]
     faults: Sequence[str] = ()
+    receivers: Sequence[str] = ("steady", "flaky", "redirecting")
 
     def plan(self, name: str, seed: int) -> Plan:
         """Give a run that is to show it."""
         command = (sys.executable, "-m", "tests.chaos.defects", name)
-        receivers = ("steady", "flaky", "redirecting")
-        return Plan(seed, 2, SECONDS, RATE, faults=self.faults, receivers=receivers, command=command)
+        return Plan(seed, 2, SECONDS, RATE, faults=self.faults, receivers=self.receivers, command=command)
 
 
 def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -71,14 +71,14 @@ def replies_do_not_wait() -> None:
     _replace(open_turns.OpenTurns, "enter", make)
 
 
-def claims_have_no_lease() -> None:
+def leases_are_too_short() -> None:
     """Let everybody claim what somebody is delivering."""
 
     def make(claim: Any) -> Any:
-        async def without_lease(self: Any, limits: Any, _lease: timedelta) -> Any:
-            return await claim(self, limits, timedelta(0))
+        async def shortly(self: Any, limits: Any, _lease: timedelta) -> Any:
+            return await claim(self, limits, timedelta(seconds=0.3))
 
-        return without_lease
+        return shortly
 
     _replace(queue.Queue, "claim", make)
 
@@ -196,7 +196,7 @@ def keys_are_printed() -> None:
 DEFECTS: dict[str, Defect] = {
     "no-join": Defect(repeated_requests_do_not_join, frozenset({"I6", "I25"})),
     "no-delay": Defect(replies_do_not_wait, frozenset({"I8"})),
-    "no-lease": Defect(claims_have_no_lease, frozenset({"I2", "I23"})),
+    "short-lease": Defect(leases_are_too_short, frozenset({"I2", "I23"}), receivers=("slow",)),
     "no-seen-set": Defect(repeated_callbacks_count, frozenset({"I14"}), ("callbacks-twice",)),
     "blind-repeats": Defect(posts_are_repeated_blindly, frozenset({"I6"}), ("upstream-fails-late",)),
     "astray": Defect(replies_go_astray, frozenset({"I12"})),

@@ -61,7 +61,7 @@ def invariant(name: str, statement: str) -> Callable[[Check], Check]:
 
 def judge(logs: Logs) -> Sequence[Judgement]:
     """Hold a run against every invariant, in the order of their numbers."""
-    from tests.chaos import checks_posts, checks_replies, checks_strangers  # noqa: F401 — they enter themselves
+    from tests.chaos import checks_posts, checks_replies, checks_strangers, checks_time  # noqa: F401 — they enter themselves
 
     return list(_judge(Story(logs)))
 

@@ -51,6 +51,10 @@ KINDS: dict[str, Misbehaviour] = {
 """Each kind of receiver, on a port of its own: to the gateway, a host of its own."""
 
 
+UNRELIABLE = ("flaky", "gone", "redirecting", "hanging")
+"""Kinds of which replies become dead letters, and for which a breaker may open."""
+
+
 class _Callback(msgspec.Struct):
     completion: list[str]
     id: str

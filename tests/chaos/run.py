@@ -14,9 +14,10 @@ from gateway.sandbox.calls import account_name
 from tests import keys_check
 from tests.chaos import leaks, shelf
 from tests.chaos.adversary import Adversary
+from tests.chaos.chaos import Chaos
 from tests.chaos.clients import Clients, Habits
 from tests.chaos.collector import Collector
-from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT, Chaos
+from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT
 from tests.chaos.receivers import KINDS, Receivers, receiving
 from tests.chaos.records import Class, Fault, Logs
 from tests.chaos.world import GATEWAY, LIMITS, REPLY_TIMEOUT_SECONDS, World, now, open_world

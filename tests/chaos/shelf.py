@@ -47,6 +47,7 @@ async def redrive_all(world: World) -> int:
         *(sys.executable, "-m", "gateway", "dead-letters", "redrive", "--all", "--yes", "--json"),
         env={**os.environ, "GATEWAY_REDIS_URL": world.store_url, "GATEWAY_SECRET": SECRET},
         stdout=PIPE,
+        stderr=PIPE,
     )
     output, _ = await process.communicate()
     if process.returncode != 0:

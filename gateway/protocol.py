@@ -96,8 +96,8 @@ class Protocol(HttpToolsProtocol):
             self._refuse(self._fault or errors.ClientError(f"the request is no HTTP/1.1: {error}"))
         if self._held > self._limits.head_bytes and self._phase in {"head", "body"}:
             self._refuse(self._too_large())
-        elif self._phase == "idle" and not self._is_busy and self._deadline is None:
-            self._arm(self._limits.head_seconds)  # line breaks before a request line begin no message
+        elif self._deadline is None and self._waits_for_head:
+            self._arm(self._limits.head_seconds)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._serving = cycle
@@ -139,13 +139,10 @@ class Protocol(HttpToolsProtocol):
     # What the parser finds
 
     def on_message_begin(self) -> None:
-        """Give the head its deadline, unless it has one since the connection was made."""
-        if self._is_offered_another:
-            return
-        self._phase = "head"
-        if self._deadline is None:
-            self._arm(self._limits.head_seconds)
-        super().on_message_begin()
+        """Begin a request; the parser of a body alone says so too."""
+        if not self._is_offered_another:
+            self._phase = "head"
+            super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Keep a piece of the target."""
@@ -192,20 +189,27 @@ class Protocol(HttpToolsProtocol):
             self._arm(DRAIN_SECONDS)
 
     @property
+    def _waits_for_head(self) -> bool:
+        """Whether a head is under way; line breaks before a request line begin none, but are a part of it."""
+        return self._phase == "head" or (self._phase == "idle" and not self._is_busy)
+
+    @property
     def _is_busy(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # None until the first request
         return cycle is not None and not cycle.response_complete
 
     def _fault_of_head(self) -> errors.GatewayError | None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        size, hosts = len(self.url), 0
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+            hosts += name == b"host"
         if size > self._limits.head_bytes or len(self.headers) > self._limits.headers:
             return self._too_large()
-        names = [name for name, _ in self.headers]
-        hosts = names.count(b"host")
         is_old = self.parser.get_http_version() == "1.0"
         if hosts > 1 or (hosts == 0 and not is_old):
             return errors.ClientError(f"Host: {'given more than once' if hosts else 'required'}")
-        if is_old and b"transfer-encoding" in names:  # HTTP/1.0 has none: others may see another end of the body
+        # HTTP/1.0 has none: others may see another end of the body
+        if is_old and any(name == b"transfer-encoding" for name, _ in self.headers):
             return errors.ClientError("Transfer-Encoding: not a part of HTTP/1.0")
         return None
 

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from gateway import auth, bodies, destinations, errors, mapping_log
 from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
+from gateway.relay.pressure import Pressure
 from gateway.turns import Incoming, Turns, TurnTrace
 from mappings import v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
@@ -27,12 +28,14 @@ class Api:
         callbacks: Callbacks,
         webhook_allow: destinations.Networks,
         bodies: Bodies,
+        pressure: Pressure,
     ) -> None:
         self._authenticator = authenticator
         self._turns = turns
         self._callbacks = callbacks
         self._webhook_allow = webhook_allow
         self._bodies = bodies
+        self._pressure = pressure
 
     def routes(self, dialect: str) -> list[Route]:
         """Give the routes; `dialect` names the upstream whose callbacks are taken."""
@@ -66,6 +69,7 @@ class Api:
         except destinations.RefusedDestination as error:
             raise errors.OutOfRange(f"webhook: {error}") from error
         fingerprint = hashlib.blake2b(body, digest_size=16).hexdigest()
+        self._pressure.take(caller.tenant)
         await self._turns.accept(Incoming(turn, turn.webhook, turn.message, caller, fingerprint), trace)
         return turn
 

@@ -23,6 +23,7 @@ from gateway.operations import Operations
 from gateway.pictures import Pictures
 from gateway.protocol import Limits
 from gateway.relay import gauges, signatures
+from gateway.relay.pressure import Pressure
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
@@ -66,6 +67,7 @@ class Relay:
     secrets: tuple[bytes, ...]
     networks: destinations.Networks
     queue: Queue
+    pressure: Pressure
     worker: Worker
 
 
@@ -102,9 +104,10 @@ async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncI
         queue = Queue(opened, settle=timedelta(seconds=settings.settle_seconds))
         signer = _signer(settings, secrets)
         worker = Worker(queue, Receiver(client, signer).post, settings, observer=mapping_log)
-        await stack.enter_async_context(gauges.sampling(queue))
+        pressure = Pressure(most=settings.max_pending_replies, most_of_tenant=settings.max_pending_replies_per_tenant)
+        await stack.enter_async_context(gauges.sampling(queue, pressure=pressure))
         async with _relaying(worker, drain) if works else contextlib.nullcontext():
-            yield Relay(opened, secrets, networks, queue, worker)
+            yield Relay(opened, secrets, networks, queue, pressure, worker)
 
 
 def _signer(settings: Settings, secrets: Sequence[bytes]) -> signatures.Signer:
@@ -181,6 +184,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
             webhook_allow=relay.networks,
             bodies=bodies,
+            pressure=relay.pressure,
         )
         yield Gateway(api, assets, pictures, relay.worker, relay.store, upstream)
 

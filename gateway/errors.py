@@ -89,6 +89,13 @@ class TooManyTurns(ClientError):
     code = "too_many_requests"
 
 
+class TooManyReplies(ClientError):
+    """As many of the tenant's replies as may do so wait for their delivery; others are not affected."""
+
+    status = 429
+    code = "too_many_requests"
+
+
 class TooManyUploads(ClientError):
     """The tenant has uploaded its share."""
 
@@ -132,6 +139,13 @@ class StoreUnavailable(GatewayError):
 
     status = 503
     code = "store_unavailable"
+
+
+class Overloaded(GatewayError):
+    """As many replies as may do so wait for their delivery, of all tenants together."""
+
+    status = 503
+    code = "overloaded"
 
 
 class Draining(GatewayError):

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     delivery_timeout_seconds: float = Field(15, gt=0, le=120, description="total time of one delivery attempt")
     delivery_max_attempts: int = Field(8, ge=1, le=100, description="attempts before a reply is a dead letter")
     delivery_backoff_seconds: float = Field(20, gt=0, le=3600, description="first pause between attempts")
+    max_pending_replies: int = Field(1_000_000, ge=1, description="replies that may wait; beyond it clients get 503")
+    max_pending_replies_per_tenant: int = Field(
+        200_000, ge=1, description="replies of one API key that may wait; beyond it that client gets 429"
+    )
     settle_seconds: float = Field(1.5, ge=0, le=60, description="quiet after which a reply counts as whole")
     grace_seconds: float = Field(25, ge=1, le=600, description="time to drain after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe log line")

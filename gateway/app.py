@@ -10,12 +10,26 @@ from typing import Any, TypeAlias
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gateway import auth, destinations, draining, edge, embedded, errors, http, logs, mapping_log, openapi, store
+from gateway import (
+    auth,
+    destinations,
+    dialects,
+    draining,
+    edge,
+    embedded,
+    errors,
+    http,
+    logs,
+    mapping_log,
+    openapi,
+    store,
+)
 from gateway.admin import Admin
 from gateway.api import Api
 from gateway.assets import Assets
 from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
+from gateway.dialects import Connected
 from gateway.directory import Directory
 from gateway.draining import Drain
 from gateway.open_turns import OpenTurns
@@ -23,6 +37,7 @@ from gateway.operations import Operations
 from gateway.pictures import Pictures
 from gateway.protocol import Limits
 from gateway.relay import gauges, signatures
+from gateway.relay.puller import Puller
 from gateway.relay.pressure import Pressure
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
@@ -31,19 +46,8 @@ from gateway.settings import PREFIX, ConfigurationError, Settings
 from gateway.store import Store
 from gateway.turns import CALLS_PER_TURN, LEASE_MARGIN, Turns
 from gateway.upstreams.base import Upstream
-from gateway.upstreams.v3 import V3
-from gateway.upstreams.v3_assets import V3Assets
-
-MAX_UPSTREAM_ANSWER_BYTES = 64 * 2**20
-"""A transcript of ten thousand messages of several kilobytes each is the largest answer that is read."""
 
 MAX_WEBHOOK_ANSWER_BYTES = 64 * 2**10
-
-
-def require_upstream(settings: Settings) -> None:
-    """Raise `ConfigurationError` unless the settings say where the upstream is."""
-    if not settings.v3_url:
-        raise ConfigurationError(f"{PREFIX}V3_URL: required, the base URL of the upstream")
 
 
 @contextlib.asynccontextmanager
@@ -61,24 +65,26 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple[Store, tuple[byt
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Relay:
-    """What delivers replies: the store with its secrets, the queue in it, and the worker of this process."""
+    """What has replies and delivers them: the store with its secrets, the queue in it, the upstream, the workers."""
 
     store: Store
     secrets: tuple[bytes, ...]
     networks: destinations.Networks
     queue: Queue
     pressure: Pressure
+    connected: Connected
     worker: Worker
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gateway:
-    """What runs: the endpoints, the relay's worker of this process, and the store under both."""
+    """What runs: the endpoints, the relay's workers of this process, and the store under both."""
 
     api: Api
     assets: Assets
     pictures: Pictures
     worker: Worker
+    puller: Puller | None
     store: Store
     upstream: Upstream
 
@@ -104,10 +110,12 @@ async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncI
         queue = Queue(opened, settle=timedelta(seconds=settings.settle_seconds))
         signer = _signer(settings, secrets)
         worker = Worker(queue, Receiver(client, signer).post, settings, observer=mapping_log)
+        connected = await stack.enter_async_context(dialects.connect(settings, opened, queue, secrets))
         pressure = Pressure(most=settings.max_pending_replies, most_of_tenant=settings.max_pending_replies_per_tenant)
         await stack.enter_async_context(gauges.sampling(queue, pressure=pressure))
-        async with _relaying(worker, drain) if works else contextlib.nullcontext():
-            yield Relay(opened, secrets, networks, queue, pressure, worker)
+        workers: list[Worker | Puller] = [worker, *([connected.puller] if connected.puller else [])]
+        async with _relaying(workers, drain) if works else contextlib.nullcontext():
+            yield Relay(opened, secrets, networks, queue, pressure, connected, worker)
 
 
 def _signer(settings: Settings, secrets: Sequence[bytes]) -> signatures.Signer:
@@ -121,14 +129,15 @@ def _signer(settings: Settings, secrets: Sequence[bytes]) -> signatures.Signer:
 
 
 @contextlib.asynccontextmanager
-async def _relaying(worker: Worker, drain: Drain) -> AsyncIterator[None]:
+async def _relaying(workers: Sequence[Worker | Puller], drain: Drain) -> AsyncIterator[None]:
     async def stop() -> None:
         await drain.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain.left().total_seconds()):
-                await worker.stop(drain.left_for_work())
+                await asyncio.gather(*(worker.stop(drain.left_for_work()) for worker in workers))
 
-    worker.start()
+    for worker in workers:
+        worker.start()
     stopping = asyncio.create_task(stop(), name="relay-stop")
     try:
         yield
@@ -140,19 +149,12 @@ async def _relaying(worker: Worker, drain: Drain) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gateway]:
     """Make everything of one process, run its relay, and take it down in the order in which nothing is lost."""
-    require_upstream(settings)
+    dialects.require_upstream(settings)
     key_map = settings.load_key_map()
     call_timeout = timedelta(seconds=settings.upstream_timeout_seconds)
     async with contextlib.AsyncExitStack() as stack:
         relay = await stack.enter_async_context(open_relay(settings, drain, works=settings.relay))
-        upstream_client = await stack.enter_async_context(
-            http.client(
-                timeout_seconds=settings.upstream_timeout_seconds,
-                max_answer_bytes=MAX_UPSTREAM_ANSWER_BYTES,
-                peer="upstream",
-            )
-        )
-        upstream = V3(settings.v3_url, upstream_client)
+        upstream = relay.connected.upstream
         tokens = auth.Tokens(relay.secrets)
         authenticator = auth.Authenticator(relay.secrets, key_map)
         bodies = Bodies(settings.max_body_bytes, settings.body_timeout_seconds)
@@ -166,7 +168,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             authenticator=authenticator,
             bodies=bodies,
             pictures=pictures,
-            upstream=V3Assets(upstream),
+            upstream=relay.connected.assets,
             max_picture_bytes=settings.max_picture_bytes,
         )
         api = Api(
@@ -176,17 +178,16 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
                 open_turns=OpenTurns(relay.store, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
                 directory=Directory(relay.store),
                 queue=relay.queue,
-                tokens=tokens,
-                callback_base_url=settings.callback_base_url,
                 call_timeout=call_timeout,
                 settle=timedelta(seconds=settings.settle_seconds),
+                replies=relay.connected.replies,
             ),
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
             webhook_allow=relay.networks,
             bodies=bodies,
             pressure=relay.pressure,
         )
-        yield Gateway(api, assets, pictures, relay.worker, relay.store, upstream)
+        yield Gateway(api, assets, pictures, relay.worker, relay.connected.puller, relay.store, upstream)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def _admin(settings: Settings, opened: Store) -> Admin:
         token=settings.admin_token.get_secret_value(),
         bodies=Bodies(settings.max_body_bytes, settings.body_timeout_seconds),
         dialect=settings.upstream,
-        base_url=settings.v3_url,
+        base_url=dialects.base_url(settings),
     )
 
 

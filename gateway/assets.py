@@ -9,7 +9,7 @@ from starlette.routing import Route
 from gateway import auth, bodies, errors, forms
 from gateway.bodies import Bodies
 from gateway.pictures import PATH, Pictures
-from gateway.upstreams.v3_assets import V3Assets
+from gateway.upstreams.base import AssetSource
 from mappings import assets, receipt, v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.wire import v1 as wire
@@ -32,7 +32,7 @@ class Assets:
         authenticator: auth.Authenticator,
         bodies: Bodies,
         pictures: Pictures,
-        upstream: V3Assets,
+        upstream: AssetSource,
         max_picture_bytes: int,
     ) -> None:
         self._authenticator = authenticator

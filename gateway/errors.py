@@ -134,6 +134,13 @@ class UpstreamTimeout(GatewayError):
     code = "gateway_timeout"
 
 
+class NotSupported(GatewayError):
+    """The upstream that the gateway is set up for has nothing of the kind."""
+
+    status = 501
+    code = "not_supported"
+
+
 class StoreUnavailable(GatewayError):
     """Redis is away or cannot write: a turn is refused rather than accepted and forgotten."""
 

@@ -36,8 +36,12 @@ class Settings(BaseSettings):
     relay: bool = Field(True, description="deliver replies, too; without, other processes on the same store must")  # noqa: FBT003 — a default
     redis_url: str = Field("", description="URL of a Redis, a cluster or sentinels; empty: an embedded server")
     data_dir: Path = Field(Path(".gateway"), description="where the embedded server and its secret live")
-    upstream: Literal["v3"] = Field("v3", description="the dialect of the upstream")
-    v3_url: str = Field("", description="base URL of V3, with its prefix if it has one; required")
+    upstream: Literal["v3", "chatbotkit"] = Field("v3", description="the dialect of the upstream")
+    v3_url: str = Field("", description="base URL of V3, with its prefix if it has one; required for v3")
+    chatbotkit_url: str = Field("https://api.chatbotkit.com/v1", description="base URL of ChatBotKit's API, a version")
+    bot_map: Path | None = Field(
+        None, description="JSON file {V1 bot id: ChatBotKit bot id}; ids that it lacks are passed on"
+    )
     public_url: str = Field("", description="where the upstream reaches this gateway; empty: http://HOST:PORT")
     secret: SecretStr = Field(
         SecretStr(""),
@@ -78,7 +82,7 @@ class Settings(BaseSettings):
             redis_url.parse(value)
         return value
 
-    @field_validator("v3_url", "public_url")
+    @field_validator("v3_url", "chatbotkit_url", "public_url")
     @classmethod
     def _base_url(cls, value: str) -> str:
         if not value:
@@ -144,10 +148,11 @@ class Settings(BaseSettings):
 
     def load_key_map(self) -> dict[str, str]:
         """Read the table of V1 key → upstream key; raise `ConfigurationError` when it is not one."""
-        table = _read_json("KEY_MAP", self.key_map)
-        if not isinstance(table, dict) or not all(isinstance(item, str) and item for item in table.values()):
-            raise ConfigurationError(f"{PREFIX}KEY_MAP={self.key_map}: must be one JSON object of key to key")
-        return table
+        return _read_table("KEY_MAP", self.key_map, "key to key")
+
+    def load_bot_map(self) -> dict[str, str]:
+        """Read the table of V1 bot id → upstream bot id; raise `ConfigurationError` when it is not one."""
+        return _read_table("BOT_MAP", self.bot_map, "bot id to bot id")
 
     def load_webhook_secrets(self) -> dict[str, list[str]]:
         """Read the table of V1 key or tenant → secrets; raise `ConfigurationError` when it is not one."""
@@ -178,6 +183,13 @@ def _explain(item: ErrorDetails) -> str:
     name = str(item["loc"][0])
     value = "***" if name in {"secret", "admin_token"} else _masked(name, item["input"])
     return f"{PREFIX}{name.upper()}={value}: {text} ({Settings.model_fields[name].description})"
+
+
+def _read_table(name: str, file: Path | None, what: str) -> dict[str, str]:
+    table = _read_json(name, file)
+    if not isinstance(table, dict) or not all(isinstance(item, str) and item for item in table.values()):
+        raise ConfigurationError(f"{PREFIX}{name}={file}: must be one JSON object of {what}")
+    return table
 
 
 def _read_json(name: str, file: Path | None) -> Any:

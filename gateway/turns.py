@@ -21,6 +21,7 @@ from gateway import auth, errors, keys
 from gateway.directory import Directory
 from gateway.open_turns import Entered, Joined, OpenTurns, Proposal, Unsettled
 from gateway.relay.queue import Queue
+from gateway.replies import Replies, Sending
 from gateway.upstreams import base
 from mappings import completion, reconcile
 from mappings.turn import Message, Turn, flatten
@@ -69,6 +70,7 @@ class Place:
     proposal: Proposal
     session: base.Session
     callback_url: str
+    sending: Sending
 
 
 class Turns:
@@ -81,16 +83,14 @@ class Turns:
         open_turns: OpenTurns,
         directory: Directory,
         queue: Queue,
-        tokens: auth.Tokens,
-        callback_base_url: str,
         call_timeout: timedelta,
         settle: timedelta,
+        replies: Replies,
     ) -> None:
         self._upstream = upstream
+        self._replies = replies
         self._directory = directory
         self._queue = queue
-        self._tokens = tokens
-        self._callback_base_url = callback_base_url
         self._settle = settle
         self._budget = CALLS_PER_TURN * call_timeout
         self._open_turns = open_turns
@@ -120,7 +120,15 @@ class Turns:
                     conversation,
                     proposal,
                     self._upstream.session(incoming.caller.upstream_key),
-                    f"{self._callback_base_url}/callbacks/{self._upstream.dialect}/{self._tokens.sign(conversation.digest)}",
+                    self._replies.callback_url(conversation),
+                    Sending(
+                        conversation,
+                        entered.turn_id,
+                        incoming.turn,
+                        incoming.caller.upstream_key,
+                        proposal.message,
+                        proposal.meta,
+                    ),
                 )
                 trace.calls = place.session.calls
                 return await self._speak(place, entered)
@@ -172,6 +180,8 @@ class Turns:
         )
         if state == "lost":
             raise errors.UpstreamTimeout("the upstream took too long to take the message; send it again")
+        with contextlib.suppress(errors.StoreUnavailable):  # what was prepared falls due by itself, a little later
+            await self._replies.ask(place.sending, upstream_id)
         return turn_id
 
     async def _abandon(self, place: Place, turn_id: str, *, settled: bool) -> str:
@@ -195,12 +205,12 @@ class Turns:
         trace.upstream_id = upstream_id
         try:
             if not await self._settle_dead(place, entered, upstream_id, known):
-                await self._post_once(place.session, upstream_id, known, message)
+                await self._post_once(place, upstream_id, known, message)
         except base.ConversationGone:
             await self._directory.forget(place.conversation, upstream_id)
             upstream_id, known = await self._find_or_create(place)
             trace.plan, trace.upstream_id = "recreated", upstream_id
-            await self._post_once(place.session, upstream_id, known, message)
+            await self._post_once(place, upstream_id, known, message)
         return upstream_id, reconcile.tail([message], before=known)
 
     async def _find_or_create(self, place: Place) -> tuple[str, Sequence[str]]:
@@ -249,8 +259,10 @@ class Turns:
         except errors.GatewayError as error:
             raise base.OutcomeUnknown(error) from error  # still unknown: the turn stays as it is
 
-    async def _post_once(self, session: base.Session, upstream_id: str, known: Sequence[str], message: Message) -> None:
+    async def _post_once(self, place: Place, upstream_id: str, known: Sequence[str], message: Message) -> None:
         """Post the message; when its outcome is unknown, look before doing it again."""
+        session = place.session
+        await self._replies.prepare(place.sending, upstream_id, patience=self._budget + LEASE_MARGIN)
         try:
             await session.post(upstream_id, message.text, datetime.now(UTC))
         except base.OutcomeUnknown as unknown:

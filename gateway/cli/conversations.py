@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gateway import app, auth, keys
+from gateway import auth, dialects, keys
 from gateway.cli import common
 from gateway.directory import Directory
 from gateway.settings import PREFIX
@@ -24,7 +24,7 @@ def group() -> None:
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        common.settings_options(*common.STORE_SETTINGS, "v3_url"),
+        common.settings_options(*common.STORE_SETTINGS, "upstream", "v3_url", "chatbotkit_url"),
         common.as_json_option,
         click.option("--tenant", help="the tenant's digest, as logs show it; instead of the API key"),
         click.option("--api-key", envvar=KEY_VARIABLE, help=f"the client's API key; better given as ${KEY_VARIABLE}"),
@@ -85,12 +85,16 @@ def _with_conversation(
     if (api_key is None) == (tenant is None):
         raise click.UsageError(f"give either --tenant or the API key (${KEY_VARIABLE})")
     effective = common.load(overrides)
-    app.require_upstream(effective)
+    dialects.require_upstream(effective)
 
     async def on(store: Store, secrets: tuple[bytes, ...]) -> T:
         named = tenant or auth.Authenticator(secrets, {}).authenticate(f"Bearer {api_key}").tenant
         digest = keys.conversation_digest(
-            dialect=effective.upstream, base_url=effective.v3_url, tenant=named, bot_id=bot_id, user_id=user_id
+            dialect=effective.upstream,
+            base_url=dialects.base_url(effective),
+            tenant=named,
+            bot_id=bot_id,
+            user_id=user_id,
         )
         return await work(Directory(store), keys.ConversationKeys(digest))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gateway import app, server
+from gateway import dialects, server
 from gateway.cli import common
 from gateway.settings import PREFIX, ConfigurationError, Settings
 
@@ -48,8 +48,9 @@ def check_config(*, as_json: bool, **overrides: Any) -> None:
 
 def _load(overrides: dict[str, Any]) -> Settings:
     effective = common.load(overrides)
-    app.require_upstream(effective)
+    dialects.require_upstream(effective)
     effective.load_key_map()
+    effective.load_bot_map()
     effective.load_webhook_secrets()
     return effective
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway import errors
 from mappings.turn import Message, Received, Turn
+from mappings.wire import v1
 
 
 class ConversationGone(Exception):
@@ -55,6 +56,19 @@ class Session(Protocol):
 
     async def transcript(self, conversation_id: str) -> Sequence[Message]:
         """Read what the upstream holds, oldest first."""
+
+
+class AssetSource(Protocol):
+    """Where bots and pictures are made, under the caller's key. Raises `NotSupported` where there are none."""
+
+    async def check_key(self, key: str) -> None:
+        """Raise `UpstreamRejected` when the upstream does not take the key."""
+
+    async def create_bot(self, key: str, bot: v1.CreateBot) -> v1.Created:
+        """Create a bot and give its id."""
+
+    async def add_bot_picture(self, key: str, bot_id: str, media_type: str, data: bytes) -> v1.ContentCreated:
+        """Put a picture into a bot's vault and give its id and address."""
 
 
 class Upstream(Protocol):

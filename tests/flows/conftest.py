@@ -50,6 +50,8 @@ class World:
         """Move the relay's clock ahead."""
         self.gateway.store.clock_offset_ms += round(elapsed.total_seconds() * 1000)
         self.gateway.worker.wake()
+        if self.gateway.puller:
+            self.gateway.puller.wake()
 
 
 def free_port() -> int:

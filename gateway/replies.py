@@ -1,0 +1,89 @@
+"""How the reply to a message comes: the upstream calls back with it, or it must be pulled.
+
+The flow that sends a message says so before and after, whichever it is.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from gateway import auth, keys
+from gateway.relay.pulls import Brief, Expected, Pulls
+from mappings.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One message that is sent: whose turn it is, its digest, and under which key of the upstream's.
+
+    `meta` names the turn's people for the log, as the store keeps it.
+    """
+
+    conversation: keys.ConversationKeys
+    turn_id: str
+    turn: Turn
+    key: str
+    message: str
+    meta: bytes
+
+
+class Replies(Protocol):
+    """What is said to it may be said again; it raises `StoreUnavailable`."""
+
+    def callback_url(self, conversation: keys.ConversationKeys) -> str:
+        """Give the URL at which the upstream is to call back; empty where it calls nobody."""
+
+    async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
+        """Hear that the message is about to be sent; its sender will say within `patience` that it was."""
+
+    async def ask(self, sending: Sending, upstream_id: str) -> None:
+        """Hear that the upstream has taken it."""
+
+
+class Pushed:
+    """The upstream is given a URL to call: nothing else is to be done."""
+
+    def __init__(self, dialect: str, base_url: str, tokens: auth.Tokens) -> None:
+        self._prefix = f"{base_url}/callbacks/{dialect}/"
+        self._tokens = tokens
+
+    def callback_url(self, conversation: keys.ConversationKeys) -> str:
+        """Give the conversation's URL, which nobody can guess."""
+        return self._prefix + self._tokens.sign(conversation.digest)
+
+    async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
+        """Wait to be called."""
+
+    async def ask(self, sending: Sending, upstream_id: str) -> None:
+        """Wait to be called."""
+
+
+class Telling(Protocol):
+    """An upstream that is told more when its bot is to speak."""
+
+    def told(self, turn: Turn) -> str:
+        """Give what the bot is to be told for the turn's reply only."""
+
+
+class Pulled:
+    """The reply is pulled by whichever process comes to it."""
+
+    def __init__(self, pulls: Pulls, upstream: Telling) -> None:
+        self._pulls = pulls
+        self._upstream = upstream
+
+    def callback_url(self, conversation: keys.ConversationKeys) -> str:  # noqa: ARG002 — the shape of `Replies`
+        """Give none."""
+        return ""
+
+    async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
+        """Note that the message may be upstream from now on, whoever dies."""
+        await self._pulls.prepare(sending.conversation, self._expected(sending, upstream_id), patience=patience)
+
+    async def ask(self, sending: Sending, upstream_id: str) -> None:
+        """Have the reply pulled now."""
+        await self._pulls.ask(sending.conversation, self._expected(sending, upstream_id))
+
+    def _expected(self, sending: Sending, upstream_id: str) -> Expected:
+        brief = Brief(sending.key, self._upstream.told(sending.turn))
+        return Expected(sending.turn_id, upstream_id, sending.message, sending.meta, brief)

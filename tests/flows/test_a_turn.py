@@ -12,6 +12,7 @@ from gateway.relay.queue import Queue
 from gateway.sandbox.v3.callbacks import CallbackFault, FaultKind
 from gateway.sandbox.v3.replies import Segment
 from mappings.wire.v3 import AttachedMedia
+from gateway.store import Store
 from tests.flows.conftest import BOT, World
 
 SEED = json.loads((Path(__file__).parents[1] / "golden/seed/v1_request.json").read_text())
@@ -131,7 +132,10 @@ async def test_first_messages_at_once_create_one_conversation(world: World) -> N
     assert sorted(users) == sorted(f"message {number}" for number in range(8))
 
 
-async def test_an_identical_request_while_its_turn_is_open_posts_once_and_delivers_once(world: World) -> None:
+async def test_an_identical_request_while_its_turn_is_open_posts_once_and_delivers_once(
+    store: Store,  # an empty one: what other tests left on its way would be waited for
+    world: World,
+) -> None:
     first, again = await asyncio.gather(
         world.complete(max_delay=50, min_delay=50), world.complete(max_delay=50, min_delay=50)
     )

@@ -75,8 +75,8 @@ def leases_are_too_short() -> None:
     """Let everybody claim what somebody is delivering."""
 
     def make(claim: Any) -> Any:
-        async def shortly(self: Any, limits: Any, _lease: timedelta) -> Any:
-            return await claim(self, limits, timedelta(seconds=0.3))
+        async def shortly(self: Any, limits: Any, _lease: timedelta, *rest: Any, **named: Any) -> Any:
+            return await claim(self, limits, timedelta(seconds=0.3), *rest, **named)
 
         return shortly
 
@@ -87,9 +87,9 @@ def repeated_callbacks_count() -> None:
     """Take each callback for a new one."""
 
     def make(fold: Any) -> Any:
-        async def again(self: Any, conversation: Any, upstream_id: str, segment: Any, **named: Any) -> Any:
+        async def again(self: Any, conversation: Any, upstream_id: str, segment: Any, *rest: Any, **named: Any) -> Any:
             renamed = dataclasses.replace(segment, message_id=str(uuid.uuid4()))
-            return await fold(self, conversation, upstream_id, renamed, **named)
+            return await fold(self, conversation, upstream_id, renamed, *rest, **named)
 
         return again
 
@@ -100,7 +100,7 @@ def posts_are_repeated_blindly() -> None:
     """See nothing in any transcript."""
 
     def make(_transcript: Any) -> Any:
-        async def nothing(_self: Any, _conversation_id: str) -> Sequence[Any]:
+        async def nothing(_self: Any, *_rest: Any, **_named: Any) -> Sequence[Any]:
             return []
 
         return nothing
@@ -113,11 +113,11 @@ def replies_go_astray() -> None:
     sent: list[str] = []
 
     def make(post: Any) -> Any:
-        async def elsewhere(self: Any, delivery: Any, body: bytes) -> Any:
+        async def elsewhere(self: Any, delivery: Any, *rest: Any, **named: Any) -> Any:
             sent.append(delivery.webhook)
             if len(sent) % 5 == 0:
                 delivery = dataclasses.replace(delivery, webhook=sent[-2])
-            return await post(self, delivery, body)
+            return await post(self, delivery, *rest, **named)
 
         return elsewhere
 

@@ -87,8 +87,7 @@ async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
             await asyncio.sleep(REPLY_TIMEOUT_SECONDS + LIMITS.lease)
         await shelf.come_to_rest(world, LEASES_SECONDS)
         receivers.calm = True  # what is still pending waits for a receiver that has not answered yet
-        if not await shelf.come_to_rest(world, REST_SECONDS):
-            raise TimeoutError(f"replies are still on their way {REST_SECONDS:g} s after the last fault")
+        at_rest = await shelf.come_to_rest(world, REST_SECONDS)
         letters = await shelf.read_dead_letters(world)
         before = len(receivers.arrivals)
         await shelf.redrive_all(world)
@@ -115,7 +114,7 @@ async def _carry_out(plan: Plan, world: World, receivers: Receivers) -> Logs:
         trapped=receivers.trapped,
         undeclared_keys=undeclared,
         leaks=await leaks.search(world, clients),
-        crashes=leaks.crashes(world),
+        crashes=[*leaks.crashes(world), *([] if at_rest else [f"no rest {REST_SECONDS:g} s after the last fault"])],
         accounts={key: account_name(key) for key in clients.keys},
         limits=LIMITS,
     )

@@ -25,20 +25,23 @@ from gateway import (
     store,
 )
 from gateway.admin import Admin
+from gateway.answers import Answers
 from gateway.api import Api
 from gateway.assets import Assets
 from gateway.bodies import Bodies
 from gateway.callbacks import Callbacks
+from gateway.complete import Complete
 from gateway.dialects import Connected
 from gateway.directory import Directory
 from gateway.draining import Drain
 from gateway.open_turns import OpenTurns
 from gateway.operations import Operations
 from gateway.pictures import Pictures
+from gateway.posting import Rules
 from gateway.protocol import Limits
 from gateway.relay import gauges, signatures
-from gateway.relay.puller import Puller
 from gateway.relay.pressure import Pressure
+from gateway.relay.puller import Puller
 from gateway.relay.queue import Queue
 from gateway.relay.receiver import Receiver
 from gateway.relay.worker import Worker
@@ -46,6 +49,7 @@ from gateway.settings import PREFIX, ConfigurationError, Settings
 from gateway.store import Store
 from gateway.turns import CALLS_PER_TURN, LEASE_MARGIN, Turns
 from gateway.upstreams.base import Upstream
+from mappings import reconcile
 
 MAX_WEBHOOK_ANSWER_BYTES = 64 * 2**10
 
@@ -171,21 +175,33 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             upstream=relay.connected.assets,
             max_picture_bytes=settings.max_picture_bytes,
         )
+        answers = Answers(relay.store, drain, timedelta(seconds=settings.answer_timeout_seconds))
+        stack.push_async_callback(answers.close)
+        turns = Turns(
+            upstream=upstream,
+            open_turns=OpenTurns(relay.store, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
+            directory=Directory(relay.store),
+            queue=relay.queue,
+            replies=relay.connected.replies,
+            call_timeout=call_timeout,
+            settle=timedelta(seconds=settings.settle_seconds),
+            rules=Rules(
+                reconcile.Policy(settings.history_ahead, settings.history_forked, upstream.takes_user_messages),
+                settings.v3_context,
+            ),
+        )
         api = Api(
-            authenticator=authenticator,
-            turns=Turns(
-                upstream=upstream,
-                open_turns=OpenTurns(relay.store, lease=CALLS_PER_TURN * call_timeout + LEASE_MARGIN),
-                directory=Directory(relay.store),
-                queue=relay.queue,
-                call_timeout=call_timeout,
-                settle=timedelta(seconds=settings.settle_seconds),
-                replies=relay.connected.replies,
+            complete=Complete(
+                authenticator=authenticator,
+                turns=turns,
+                answers=answers,
+                bodies=bodies,
+                pictures=pictures,
+                pressure=relay.pressure,
+                webhook_allow=relay.networks,
             ),
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
-            webhook_allow=relay.networks,
             bodies=bodies,
-            pressure=relay.pressure,
         )
         yield Gateway(api, assets, pictures, relay.worker, relay.connected.puller, relay.store, upstream)
 

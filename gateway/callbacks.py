@@ -8,7 +8,7 @@ from gateway.relay.queue import Queue
 from gateway.upstreams import base
 from mappings.errors import MalformedAnswer
 
-Taken: TypeAlias = Literal["opened", "folded", "duplicate", "orphan", "ignored"]
+Taken: TypeAlias = Literal["opened", "folded", "answered", "duplicate", "orphan", "ignored"]
 """What became of a callback that was taken."""
 
 

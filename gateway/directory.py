@@ -1,10 +1,12 @@
 """Which upstream conversation belongs to a (tenant, bot, user), and what is known of it."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway import errors, keys
 from gateway.store import Store
+from mappings import reconcile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,9 @@ class Directory:
         self._store = store
 
     async def record(
-        self, conversation: keys.ConversationKeys, caller: str, upstream_id: str, tail: str
+        self, conversation: keys.ConversationKeys, caller: str, upstream_id: str, fields: Mapping[str, str]
     ) -> list[Orphan]:
-        """Record the conversation's id and take the callbacks that waited for it.
+        """Record the conversation's id with what is known of it, and give the callbacks that waited for it.
 
         Before the first message is posted: a crash between creating and recording leaves the conversation to be found
         upstream by the next turn. Raises `LeaseLost` when another turn has taken the place.
@@ -42,11 +44,56 @@ class Directory:
             caller,
             upstream_id,
             keys.CONVERSATION_TTL_SECONDS,
-            tail,
+            *(part for field in fields.items() for part in field),
         )
         if answer[0] == "stale":
             raise LeaseLost("the conversation was taken over by another request")
         return [Orphan(message_id, segment) for message_id, segment in answer[1:]]
+
+    async def record_added(
+        self, conversation: keys.ConversationKeys, caller: str, turn_id: str, tail: str, *, restart: bool
+    ) -> None:
+        """Remember messages that were added for the turn; `restart`: the user's side before them is another now."""
+        mode, count = "restart" if restart else "add", len(tail) // reconcile.DIGEST_CHARACTERS
+        await self._record_messages(conversation, caller, turn_id, mode, tail, count, "", uuid.uuid4().hex)
+
+    async def record_read(
+        self,
+        conversation: keys.ConversationKeys,
+        caller: str,
+        turn_id: str,
+        known: reconcile.Known,
+        *,
+        before: str,
+        holds_turn: bool,
+    ) -> None:
+        """Remember the transcript that was read, where nothing came since its tail was `before`.
+
+        `holds_turn`: the turn's own message is in it.
+        """
+        tail = "".join(known.tail)
+        await self._record_messages(
+            conversation, caller, turn_id, "replace", tail, known.count or 0, before, "1" if holds_turn else ""
+        )
+
+    async def _record_messages(
+        self,
+        conversation: keys.ConversationKeys,
+        caller: str,
+        turn_id: str,
+        mode: str,
+        *arguments: str | int,
+    ) -> None:
+        held = await self._store.run(
+            "record_messages",
+            [conversation.directory, conversation.lock, conversation.shard.turn(turn_id)],
+            caller,
+            keys.TAIL_CHARACTERS,
+            mode,
+            *arguments,
+        )
+        if not held:
+            raise LeaseLost("the conversation was taken over by another request")
 
     async def forget(self, conversation: keys.ConversationKeys, upstream_id: str) -> None:
         """Forget a conversation that is gone upstream, unless another one was recorded meanwhile."""

@@ -15,6 +15,15 @@ CONVERSATION_TTL_SECONDS = 90 * 24 * 3600
 TURN_TTL_SECONDS = 24 * 3600
 REPLY_TTL_SECONDS = 14 * 24 * 3600
 DEAD_LETTER_TTL_SECONDS = 30 * 24 * 3600
+ANSWER_TTL_SECONDS = 300
+TURN_OVER_TTL_SECONDS = 60
+IDEMPOTENCY_TTL_SECONDS = 24 * 3600
+
+TAIL_CHARACTERS = 64
+"""The longest tail of digests that the directory remembers: 16 messages of 4 characters."""
+
+ANSWERS_CHANNEL = "gw:answers"
+"""Where the ids of turns are published whose answers their clients wait for."""
 BREAKER_TTL_SECONDS = 600
 
 
@@ -61,6 +70,10 @@ class ShardKeys:
     def reply(self, reply_id: str) -> str:
         """Hash, TTL `REPLY_TTL_SECONDS`, owner relay: one pending or dead reply with its segments."""
         return f"{self.prefix}reply:{reply_id}"
+
+    def idempotency(self, digest: str) -> str:
+        """Hash, TTL `IDEMPOTENCY_TTL_SECONDS`, owner turns: a client's key for a request → fingerprint and turn id."""
+        return f"{self.prefix}idem:{digest}"
 
     def turn(self, turn_id: str) -> str:
         """Hash, TTL `TURN_TTL_SECONDS`, owner open_turns: one turn that awaits or has got its reply."""
@@ -163,6 +176,13 @@ def conversation_digest(*, dialect: str, base_url: str, tenant: str, bot_id: str
     """Name one conversation: 32 hex digits over all that makes it one, so that no key reaches another's."""
     identity = json.dumps([dialect, base_url, tenant, bot_id, user_id]).encode()
     return hashlib.blake2b(identity, digest_size=16, person=b"conversation").hexdigest()
+
+
+def idempotency(tenant: str, key: str) -> str:
+    """Name what a client's `Idempotency-Key` stands for: the key of a hash on a shard of its own."""
+    identity = json.dumps([tenant, key]).encode()
+    digest = hashlib.blake2b(identity, digest_size=16, person=b"idempotency").hexdigest()
+    return ConversationKeys(digest).shard.idempotency(digest)
 
 
 def all_shards() -> list[ShardKeys]:

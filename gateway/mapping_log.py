@@ -11,20 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal
 
 import prometheus_client
 import structlog
 
-from gateway import auth, errors, metrics
+from gateway import errors, metrics
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
 from gateway.relay.pulls import Pull, Result
+from gateway.trace import Plan, TurnTrace
 from gateway.upstreams.base import Call
 from mappings import receipt
 from mappings.receipt import FieldOutcome
+from mappings.reconcile import CatchUp, Decision, Verdict
 from mappings.turn import Turn
-
-Plan: TypeAlias = Literal["reused", "adopted", "created", "recreated", "joined"]
 
 MAX_UNKNOWN_NAMES: Final = 20
 MAX_TEXT_CHARACTERS: Final = 512
@@ -42,19 +42,6 @@ def schema() -> dict[str, Any]:
     return described
 
 
-class Trace(Protocol):
-    """What is known of a request when it ends: as much as it got to."""
-
-    request_id: str
-    caller: auth.Caller | None
-    turn: Turn | None
-    turn_id: str | None
-    plan: Plan | None
-    upstream_id: str | None
-    delay: timedelta | None
-    calls: Sequence[Call]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRecord:
     """One request of a client, accepted or refused. What it did not get to is None or empty."""
@@ -66,6 +53,8 @@ class TurnRecord:
     dialect: str | None
     upstream_id: str | None
     plan: Plan | None
+    verdict: Verdict | None
+    decision: Decision | None
     delay: timedelta | None
     fields: Sequence[FieldOutcome]
     calls: Sequence[Call]
@@ -84,6 +73,8 @@ class TurnRecord:
             "conversation_id": turn and _cut(turn.client_conversation_id),
             "upstream": {"dialect": self.dialect, "conversation_id": _cut(self.upstream_id)},
             "plan": self.plan,
+            "verdict": self.verdict,
+            "reconciled": self.decision and _reconciled(self.decision),
             "history": turn and {"items": len(turn.history), "segments": turn.history_segments},
             "fields": _by_fate(self.fields),
             "window": turn
@@ -101,6 +92,8 @@ class TurnRecord:
         else:
             tell = log.info if refusal.status < 500 else log.warning
             tell("turn.refused", **line, outcome="refused", error=refusal.code, status=refusal.status)
+        if self.verdict:
+            metrics.VERDICTS(verdict=self.verdict.value).inc()
         metrics.TURNS(outcome=refusal.code if refusal else "accepted", plan=self.plan or "").inc()
 
     def _count_fields(self) -> None:
@@ -170,14 +163,14 @@ class DeliveryRecord:
 
 
 def turn_accepted(
-    trace: Trace, seconds: float, *, dialect: str | None = None, fields: Sequence[FieldOutcome] | None = None
+    trace: TurnTrace, seconds: float, *, dialect: str | None = None, fields: Sequence[FieldOutcome] | None = None
 ) -> None:
     """Record a turn that was taken after so many seconds; `fields` are found anew where they are not given."""
     _record(trace, seconds, dialect, fields, None).emit()
 
 
 def turn_refused(
-    trace: Trace,
+    trace: TurnTrace,
     error: errors.GatewayError,
     seconds: float,
     *,
@@ -233,7 +226,7 @@ def _calls(calls: Sequence[Call]) -> list[dict[str, Any]]:
 
 
 def _record(
-    trace: Trace,
+    trace: TurnTrace,
     seconds: float,
     dialect: str | None,
     fields: Sequence[FieldOutcome] | None,
@@ -249,6 +242,8 @@ def _record(
         dialect=dialect,
         upstream_id=trace.upstream_id,
         plan=trace.plan,
+        verdict=trace.verdict,
+        decision=trace.decision,
         delay=trace.delay,
         fields=fields,
         calls=trace.calls,
@@ -270,6 +265,18 @@ def _by_fate(fields: Sequence[FieldOutcome]) -> dict[str, Any]:
             line[field.kind].append(field.name)
     told = sorted(filter(_NAME.fullmatch, unknown))[:MAX_UNKNOWN_NAMES]
     return {**line, "unknown": {"count": len(unknown), "names": told}}
+
+
+def _reconciled(decision: Decision) -> dict[str, int]:
+    plan = decision.plan
+    added, lost = (len(plan.add), plan.lost) if isinstance(plan, CatchUp) else (0, 0)
+    return {
+        "matched": decision.matched,
+        "missing": decision.missing,
+        "extra": decision.extra,
+        "added": added,
+        "lost": lost,
+    }
 
 
 def _known(meta: Mapping[str, object], name: str) -> str | None:

@@ -33,6 +33,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from gateway import errors
 from gateway.relay.delivery import Reason
 from mappings import fates
+from mappings.reconcile import Verdict
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Read by the metrics library when it is imported: memory or files is settled then."""
@@ -96,13 +97,15 @@ _DIRECTORY: Final = os.environ.get(DIRECTORY_VARIABLE)
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 STATUSES: Final = tuple(str(number) for number in range(100, 600))
 PEERS: Final = ("upstream", "webhook")
-PLANS: Final = ("created", "adopted", "reused", "recreated", "joined")
+PLANS: Final = ("created", "adopted", "reused", "recreated", "reseeded", "joined")
+VERDICTS_KNOWN: Final = tuple(verdict.value for verdict in Verdict)
 TURN_OUTCOMES: Final = ("accepted", *sorted(_error_codes(errors.GatewayError)))
 ATTEMPT_OUTCOMES: Final = ("delivered", "retry", "dead")
 BREAKER_STATES: Final = ("open", "half_open")
 SEGMENT_OUTCOMES: Final = (
     "opened",
     "folded",
+    "answered",
     "duplicate",
     "foreign",
     "orphan",
@@ -220,10 +223,21 @@ TURNS: Final = Family(
     plan=PLANS,
 )
 
+VERDICTS: Final = Family(
+    Counter(
+        "gateway_verdicts_total",
+        "Turns by how the client's history stood to the upstream's transcript.",
+        ["verdict"],
+        registry=REGISTRY,
+    ),
+    verdict=VERDICTS_KNOWN,
+)
+
 SEGMENTS: Final = Family(
     Counter(
         "gateway_segments_total",
-        "Messages that the upstream sent to the callback: the first of a reply (opened), one more of it (folded), taken"
+        "Messages that the upstream sent to the callback: the first of a reply (opened), one more of it (folded), part"
+        " of the answer that a client waits for (answered), taken"
         " before (duplicate), of another conversation than the URL's (foreign), kept until its conversation is known"
         " (orphan), one of those too many (full), not the bot's (ignored), not of the protocol (unreadable), at a URL"
         " that we never gave (forged).",

@@ -16,15 +16,23 @@ MAX_OPEN_TURNS = 32
 PATIENCE_MS = 3000
 """How long a waiting turn whose process says nothing keeps its place."""
 
+AWAITED_MS = 120_000
+"""How long a turn may await its reply before it no longer holds up others of its conversation."""
+
 FIRST_POLL_SECONDS = 0.02
 LAST_POLL_SECONDS = 0.25
 
-TurnState: TypeAlias = Literal["posted", "answered", "lost"]
+TurnState: TypeAlias = Literal["posted", "answered", "delivered", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A turn to be opened, as the store keeps it. `message` is the digest of its text, `sent_at` in Unix seconds."""
+    """A turn to be opened, as the store keeps it.
+
+    `webhook` is empty where the client waits for the answer. `message` is the digest of its text, empty where the bot
+    is to speak first; `note` the one that the conversation's tail will remember it by. `sent_at` is in Unix seconds.
+    `keep`: the turn is remembered after its reply has gone out, since its client may repeat it under its key.
+    """
 
     turn_id: str
     caller: str
@@ -36,6 +44,8 @@ class Proposal:
     meta: bytes
     message: str
     sent_at: int
+    note: str = ""
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +59,15 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The caller may speak to the upstream now, for the length of the lease."""
+    """The caller may speak to the upstream now, for the length of the lease.
+
+    `unanswered` counts the earlier turns whose reply has not reached the client.
+    """
 
     turn_id: str
     delay: timedelta
     unsettled: Sequence[Unsettled]
+    unanswered: int
     directory: Mapping[str, str]
 
 
@@ -84,8 +98,9 @@ class OpenTurns:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience.total_seconds()
         pause = FIRST_POLL_SECONDS
+        turn_id = proposal.turn_id
         while True:
-            answer = await self._open(conversation, proposal)
+            answer = await self._open(conversation, proposal, turn_id)
             status: Literal["full", "joined", "enter", "wait"] = answer[0]
             match status:
                 case "full":
@@ -95,15 +110,16 @@ class OpenTurns:
                 case "joined":
                     return Joined(answer[1], timedelta(milliseconds=float(answer[2])))
                 case "enter":
-                    fields = iter(answer[4:])
+                    fields = iter(answer[5:])
                     return Entered(
                         turn_id=answer[1],
                         delay=timedelta(milliseconds=float(answer[2])),
                         unsettled=[Unsettled(one[0], one[1], int(one[2])) for one in answer[3]],
+                        unanswered=int(answer[4]),
                         directory=dict(zip(fields, fields, strict=True)),
                     )
                 case "wait":
-                    pass
+                    turn_id = answer[1]  # whatever becomes of the one that is waited for, this request is the same
             if loop.time() > deadline:
                 await self._withdraw(conversation, proposal, answer[1])
                 raise errors.TooManyTurns(
@@ -112,6 +128,23 @@ class OpenTurns:
             await self._released(conversation.digest, pause)
             pause = min(pause * 1.5, LAST_POLL_SECONDS)
 
+    async def name(self, tenant: str, key: str, fingerprint: str, turn_id: str) -> str:
+        """Give the id of the turn that a client's key stands for: the one proposed, or an earlier one's.
+
+        Raises `OutOfRange` when the key was given to another request.
+        """
+        outcome, *named = await self._store.run(
+            "claim_idempotency",
+            [keys.idempotency(tenant, key)],
+            fingerprint,
+            turn_id,
+            keys.IDEMPOTENCY_TTL_SECONDS,
+        )
+        if outcome == "other":
+            raise errors.OutOfRange("Idempotency-Key: it was sent with another request within the last 24 hours")
+        found: str = named[0]
+        return found
+
     async def record_post(
         self,
         conversation: keys.ConversationKeys,
@@ -119,16 +152,32 @@ class OpenTurns:
         turn_id: str,
         conversation_id: str,
         fields: Mapping[str, str],
+        *,
+        found: bool = False,
     ) -> TurnState:
-        """Record that the upstream has the message, with what is now known of the conversation."""
+        """Record that the upstream has the message, with what is now known of the conversation.
+
+        `found`: it was there already, from an earlier attempt.
+        """
         state: TurnState = await self._store.run(
             "record_post",
-            [conversation.directory, conversation.turns, conversation.lock, conversation.shard.turn(turn_id)],
+            [
+                conversation.directory,
+                conversation.lock,
+                conversation.shard.turn(turn_id),
+                conversation.fingerprints,
+                conversation.turns,
+            ],
             proposal.caller,
             conversation_id,
             proposal.webhook,
             proposal.meta,
             keys.CONVERSATION_TTL_SECONDS,
+            keys.TAIL_CHARACTERS,
+            turn_id,
+            conversation.shard.prefix,
+            "1" if found else "",
+            keys.TURN_OVER_TTL_SECONDS,
             *(part for field in fields.items() for part in field),
         )
         self._release(conversation.digest)
@@ -172,20 +221,22 @@ class OpenTurns:
         )
         return state
 
-    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> Answer:
+    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str) -> Answer:
         try:
-            return await self._run_open(conversation, proposal)
+            return await self._run_open(conversation, proposal, turn_id)
         except errors.StoreUnavailable:
             # It may have been carried out, or yet be, and nobody would know that the place is free.
-            self._store.later(self._abandoning(conversation, proposal, proposal.turn_id, settled=True), self._lease)
+            self._store.later(
+                self._abandoning(conversation, proposal, turn_id, settled=turn_id == proposal.turn_id), self._lease
+            )
             raise
 
-    async def _run_open(self, conversation: keys.ConversationKeys, proposal: Proposal) -> Answer:
+    async def _run_open(self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str) -> Answer:
         answer: Answer = await self._store.run(
             "open_turn",
             [conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints],
             conversation.shard.prefix,
-            proposal.turn_id,
+            turn_id,
             proposal.caller,
             proposal.fingerprint,
             proposal.webhook,
@@ -199,6 +250,9 @@ class OpenTurns:
             PATIENCE_MS,
             MAX_OPEN_TURNS,
             keys.TURN_TTL_SECONDS,
+            AWAITED_MS,
+            proposal.note,
+            "1" if proposal.keep else "",
         )
         return answer
 

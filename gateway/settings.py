@@ -71,6 +71,18 @@ class Settings(BaseSettings):
         200_000, ge=1, description="replies of one API key that may wait; beyond it that client gets 429"
     )
     settle_seconds: float = Field(1.5, ge=0, le=60, description="quiet after which a reply counts as whole")
+    answer_timeout_seconds: float = Field(
+        55, gt=0, le=900, description="how long a request without a webhook waits for its answer"
+    )
+    v3_context: Literal["full", "none"] = Field(
+        "full", description="what V3 is told beside the messages; none: for a V3 that knows no more than those"
+    )
+    history_ahead: Literal["catch_up", "reseed", "continue"] = Field(
+        "catch_up", description="when a client holds messages that the upstream lacks: add them, begin anew, or go on"
+    )
+    history_forked: Literal["continue", "reseed"] = Field(
+        "continue", description="when a client has edited its history: go on, or begin anew with it"
+    )
     grace_seconds: float = Field(25, ge=1, le=600, description="time to drain after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe log line")
     log_format: Literal["json", "console"] = Field("json", description="shape of log lines")

@@ -2,11 +2,12 @@
 
 import codecs
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
+from mappings import fates
 from mappings.completion import PICTURE_TYPE
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.turn import Completion, DelayWindow, Turn, Utterance
@@ -54,6 +55,18 @@ def decode_request(body: bytes) -> Turn:
         webhook=request.webhook,
         request=request,
     )
+
+
+def opening(request: wire.CompleteRequest) -> Literal["start", "follow_up"] | None:
+    """Tell how a request without a message asks the bot to speak first: by beginning, or by going on; None: not.
+
+    Source: public API description (`message` null together with `is_follow_up` or `start_message`).
+    """
+    if fates.says_something("start_message", request.start_message):
+        return "start"
+    if request.is_follow_up or fates.says_something("follow_up", request.follow_up):
+        return "follow_up"
+    return None
 
 
 def decode_bot(body: bytes) -> wire.CreateBot:

@@ -18,8 +18,8 @@ import structlog
 from gateway import keys
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
 from gateway.store import Answer, Argument, Call, NoAnswer, Store
-from mappings import completion
-from mappings.turn import ReplySegment
+from mappings import completion, reconcile
+from mappings.turn import Message, ReplySegment
 
 DEFAULT_SETTLE = timedelta(seconds=1.5)
 
@@ -32,7 +32,7 @@ MAX_SEGMENTS = 64
 MAX_IDS = 256
 """Message ids that a conversation remembers against repetition, and callbacks kept while nobody knows it."""
 
-Fate: TypeAlias = Literal["opened", "folded", "duplicate", "foreign", "orphan", "full"]
+Fate: TypeAlias = Literal["opened", "folded", "answered", "duplicate", "foreign", "orphan", "full"]
 Verdict: TypeAlias = Literal["ok", "stale", "gone", "broken", "untaken"]
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,8 @@ log = structlog.get_logger(__name__)
 class Folded:
     """What became of a segment.
 
-    It opened a reply or was folded into the waiting one, which falls due at `due`; or it was taken before
+    It opened a reply or was folded into the waiting one, which falls due at `due`; or it is part of the answer that a
+    client waits for (`answered`: `reply_id` is the turn's); or it was taken before
     (`duplicate`), is another conversation's (`foreign`: nothing was changed), is kept until its conversation is known
     (`orphan`), or is one orphan too many (`full`: not taken, the upstream may send it again later).
     """
@@ -124,12 +125,18 @@ class Queue:
         self._settle_ms = _milliseconds(settle)
 
     async def fold(
-        self, conversation: keys.ConversationKeys, upstream_id: str, segment: ReplySegment, *, late: bool = False
+        self,
+        conversation: keys.ConversationKeys,
+        upstream_id: str,
+        segment: ReplySegment,
+        *,
+        late: bool = False,
+        noted: bool = True,
     ) -> Folded:
         """Take a segment, once: into the waiting reply, or as the first of one that answers the open turns.
 
         `upstream_id` is the conversation that the upstream names. A `late` segment answers none of the turns that are
-        open now: it came before them.
+        open now: it came before them. One that is not `noted` is left out of what is known of the transcript.
         """
         shard = conversation.shard
         outcome, *rest = await self.store.run(
@@ -156,11 +163,15 @@ class Queue:
             keys.TURN_TTL_SECONDS,
             keys.REPLY_TTL_SECONDS,
             MAX_IDS,
+            "".join(reconcile.tail([Message(from_bot=True, text=segment.text)])) if noted and not late else "",
+            keys.TAIL_CHARACTERS,
+            keys.ANSWERS_CHANNEL,
         )
         if not rest:
             return Folded(outcome)
         reply_id, due = rest[0], _moment(rest[1])
-        self.on_due(shard.shard, due)
+        if outcome != "answered":
+            self.on_due(shard.shard, due)
         return Folded(outcome, reply_id, due)
 
     async def claim(
@@ -238,7 +249,15 @@ def _settling(settlement: Settlement) -> Call:
     return Call(
         "settle_delivery",
         (shard.due, shard.dead, shard.reply(delivery.id), conversation.outbox, conversation.fingerprints),
-        (shard.prefix, delivery.id, delivery.fence, *what, keys.REPLY_TTL_SECONDS, keys.DEAD_LETTER_TTL_SECONDS),
+        (
+            shard.prefix,
+            delivery.id,
+            delivery.fence,
+            *what,
+            keys.REPLY_TTL_SECONDS,
+            keys.DEAD_LETTER_TTL_SECONDS,
+            keys.TURN_OVER_TTL_SECONDS,
+        ),
     )
 
 

@@ -7,11 +7,14 @@
 --       7 '1' when it carries a picture  8 id for a reply that answers no turn  9 settle ms  10 longest settling ms
 --       11 most segments of a reply  12 '1' for a segment that answers no turn still open, else ''
 --       13 turn TTL s  14 reply TTL s  15 most message ids remembered and most orphans kept
+--       16 digest by which the conversation's tail remembers the message, '' for one that it does not
+--       17 longest tail, in characters  18 channel on which clients that wait for an answer are told of it
 -- Returns {'foreign'}    another conversation's callback: nothing is changed
 --         {'duplicate'}  the message id was taken before
 --         {'orphan'}     neither the conversation nor a webhook is known yet: kept
 --         {'full'}       one orphan too many: not kept, nothing is changed
 --         {'opened'|'folded', reply id, due ms}
+--         {'answered', turn id, due ms}  taken into the answer that a client waits for
 -- include _due
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local prefix, message_id, segment, has_picture = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
@@ -21,7 +24,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local function turn_key(id) return prefix .. 'turn:' .. id end
 local function reply_key(id) return prefix .. 'reply:' .. id end
 
-local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta')
+local function note(digest)
+  if digest == '' then return end
+  redis.call('HSET', directory, 'tail', string.sub((redis.call('HGET', directory, 'tail') or '') .. digest, -ARGV[17]))
+  if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', 1) end
+end
+
+local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta', 'answering')
 if known[1] and known[1] ~= ARGV[4] then return {'foreign'} end
 if redis.call('ZSCORE', seen, message_id) then return {'duplicate'} end
 
@@ -39,14 +48,18 @@ if head and not is_scheduled(due_queue, lost[1], head) then
   schedule(due_queue, lost[1], head, math.max(tonumber(lost[2]), now))
 end
 
-local answered = {}
+local answered, unnoted = {}, {}
 if ARGV[12] == '' then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
     local state = redis.call('HGET', turn_key(id), 'state')
     if state == 'posted' or state == 'posting' then answered[#answered + 1] = id end
+    if state == 'posting' then unnoted[#unnoted + 1] = redis.call('HGET', turn_key(id), 'note') or '' end
   end
 end
-if not known[1] or (#answered == 0 and redis.call('LLEN', outbox) == 0 and not known[2]) then
+-- The answer that a client waits for, or will ask for again, while it has not been taken.
+local gathering = #answered == 0 and known[4] and redis.call('HGET', turn_key(known[4]), 'state') == 'answered'
+  and known[4]
+if not known[1] or (#answered == 0 and not gathering and redis.call('LLEN', outbox) == 0 and not known[2]) then
   if redis.call('HEXISTS', orphans, message_id) == 1 then return {'duplicate'} end
   local arrival = redis.call('HLEN', orphans)
   if arrival >= most_ids then return {'full'} end
@@ -58,6 +71,8 @@ redis.call('HDEL', orphans, message_id) -- it may have been one until now
 redis.call('ZADD', seen, now, message_id)
 redis.call('ZREMRANGEBYRANK', seen, 0, -1 - most_ids)
 redis.call('EXPIRE', seen, ARGV[13])
+for _, digest in ipairs(unnoted) do note(digest) end
+note(ARGV[16])
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
 local function fall_due(id, due)
@@ -80,20 +95,43 @@ local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, dela
   return {'opened', id, due}
 end
 
+local function answer(id, settle)
+  local turn = turn_key(id)
+  if settle then redis.call('HSET', turn, 'settle', settle, 'opened_at', now) end
+  settle = settle or redis.call('HGET', turn, 'settle')
+  local count = redis.call('HINCRBY', turn, 'count', 1)
+  local due = math.min(now + settle, redis.call('HGET', turn, 'opened_at') + ARGV[10])
+  redis.call('HSET', turn, 'segment:' .. count, segment, 'quiet', due)
+  redis.call('HSET', directory, 'answering', id)
+  redis.call('PUBLISH', ARGV[18], id)
+  return {'answered', id, due}
+end
+
+if gathering then return answer(gathering) end
 if #answered > 0 then
   -- Every turn that was posted before this first segment is answered by it, at the newest one's webhook; none of
   -- their replies may be early.
-  local id = answered[#answered]
-  local newest = redis.call('HMGET', turn_key(id), 'webhook', 'meta', 'settle', 'due', 'accepted_at', 'delay')
+  local newest_turn = answered[#answered]
+  local newest = redis.call('HMGET', turn_key(newest_turn), 'webhook', 'meta', 'settle', 'due', 'accepted_at', 'delay')
   local base = tonumber(newest[4])
+  -- A turn that was opened again has given its name to a reply before.
+  local id = redis.call('HEXISTS', turn_key(newest_turn), 'reply') == 1 and newest[1] ~= '' and ARGV[8] or newest_turn
   for _, other in ipairs(answered) do
     base = math.max(base, tonumber(redis.call('HGET', turn_key(other), 'not_before')))
+    if redis.call('HGET', turn_key(other), 'state') == 'posting' then
+      -- Until its sender has the upstream's word nobody knows: it may be a late segment of the reply before.
+      redis.call('HSET', turn_key(other), 'unproven', 1)
+    else
+      redis.call('HDEL', turn_key(other), 'message', 'sent_at')
+    end
     redis.call('HSET', turn_key(other), 'state', 'answered', 'reply', id)
     -- The reply has them now; the fingerprint and the delay are for an identical request that may still join.
-    redis.call('HDEL', turn_key(other), 'webhook', 'meta', 'settle', 'due', 'not_before', 'accepted_at', 'message',
-      'sent_at', 'alive_until', 'posted_at')
+    redis.call('HDEL', turn_key(other), 'webhook', 'meta', 'settle', 'due', 'not_before', 'accepted_at', 'note',
+      'alive_until', 'posted_at')
     redis.call('LREM', turns, 1, other)
   end
+  if newest[1] == '' then return answer(id, newest[3]) end
+  redis.call('HDEL', directory, 'answering')
   return open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5], newest[6])
 end
 

@@ -1,11 +1,15 @@
+#!lua
 -- Record which upstream conversation belongs to a key, before anything is posted to it: its callbacks can be placed.
+-- What was known of another one is forgotten.
 --
 -- KEYS  1 directory  2 lock  3 orphans
--- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s  5 tail
+-- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s
+--       5.. directory fields
 -- Returns {'stale'} when the lease has passed to another, else {'recorded', orphans...}: the callbacks that came for
--- this conversation while it was unknown, each as {message id, segment}, as they arrived; they stay until they are folded.
+-- this conversation while it was unknown, each as {message id, segment}, as they arrived; they stay until folded.
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return {'stale'} end
-redis.call('HSET', KEYS[1], 'id', ARGV[3], 'tail', ARGV[5])
+redis.call('HDEL', KEYS[1], 'tail', 'count', 'user', 'context', 'facts', 'answering')
+redis.call('HSET', KEYS[1], 'id', ARGV[3], unpack(ARGV, 5))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 local waiting = {}
 for index, value in ipairs(redis.call('HGETALL', KEYS[3])) do

@@ -1,19 +1,39 @@
 #!lua flags=allow-oom
--- Record that the upstream has taken the message, and let the conversation's next turn speak.
+-- Record that the upstream has the message, and let the conversation's next turn speak.
 --
--- KEYS  1 directory  2 turns  3 lock  4 turn
--- ARGV  1 offset ms  2 caller  3 upstream conversation id  4 webhook  5 meta  6 directory TTL s  7.. directory fields
--- Returns the turn's state: 'posted', 'answered' (the reply outran the upstream's 202), or 'lost' when this caller's
--- lease has passed to another, who found no trace of the message and forgot the turn.
-local directory, lock, turn = KEYS[1], KEYS[3], KEYS[4]
+-- KEYS  1 directory  2 lock  3 turn  4 fingerprints  5 turns
+-- ARGV  1 offset ms  2 caller  3 upstream conversation id  4 webhook, '' for none  5 meta  6 directory TTL s
+--       7 longest tail, in characters  8 turn id  9 key prefix  10 '1' when an earlier attempt had posted it
+--       11 how long a turn that is over is remembered, s  12.. directory fields
+-- Returns the turn's state: 'posted', 'answered' or 'delivered' (the reply outran the upstream's word), or 'lost' when
+-- this caller's lease has passed to another, who found no trace of the message and forgot the turn.
+local directory, lock, turn, fingerprints, turns, id = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 local state = redis.call('HGET', turn, 'state')
 if redis.call('GET', lock) ~= ARGV[2] then return state or 'lost' end
+local is_over = redis.call('HDEL', turn, 'unproven') == 1
 if state == 'posting' then
-  local time = redis.call('TIME')
   state = 'posted'
-  redis.call('HSET', turn, 'state', state, 'posted_at', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1])
+  local time = redis.call('TIME')
+  redis.call('HSET', turn, 'posted_at', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1])
+  local note = redis.call('HGET', turn, 'note') or ''
+  if note ~= '' then
+    redis.call('HSET', directory, 'tail', string.sub((redis.call('HGET', directory, 'tail') or '') .. note, -ARGV[7]))
+    if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', 1) end
+  end
+  local reply = ARGV[10] ~= '' and redis.call('HGET', turn, 'reply')
+  if reply then -- what came for it while it was being posted was its answer
+    is_over, state = true, 'answered'
+    redis.call('LREM', turns, 1, id)
+    if redis.call('EXISTS', ARGV[9] .. 'reply:' .. reply) == 0 then state = 'delivered' end
+  end
+  redis.call('HSET', turn, 'state', state)
 end
-redis.call('HSET', directory, 'id', ARGV[3], 'meta', ARGV[5], unpack(ARGV, 7))
+if is_over and state == 'delivered' then -- an identical request is a new turn from now on
+  local print = redis.call('HGET', turn, 'fingerprint')
+  if print and redis.call('HGET', fingerprints, print) == id then redis.call('HDEL', fingerprints, print) end
+  if redis.call('HEXISTS', turn, 'keep') == 0 then redis.call('EXPIRE', turn, ARGV[11]) end
+end
+redis.call('HSET', directory, 'id', ARGV[3], 'meta', ARGV[5], unpack(ARGV, 12))
 if ARGV[4] ~= '' then redis.call('HSET', directory, 'webhook', ARGV[4]) end
 redis.call('EXPIRE', directory, ARGV[6])
 redis.call('DEL', lock)

@@ -5,6 +5,7 @@
 -- ARGV  1 offset ms  2 key prefix  3 reply id  4 fence  5 'delivered', 'retry' or 'dead'
 --       6 due ms of the next attempt  7 '1' when the attempt counts  8 reason  9 cause  10 HTTP status or ''
 --       11 body, kept so that the next attempt sends its bytes  12 reply TTL s  13 dead letter TTL s
+--       14 how long a turn that is over is remembered, s
 -- Returns {'ok', due ms of the next reply when this lets it leave, else ''}, also when repeated; {'stale', ''} when the
 -- lease has passed to another; {'gone', ''} when there is no such reply: delivered by the call that this one repeats.
 -- include _due
@@ -53,11 +54,19 @@ while following do
   redis.call('LPOP', outbox) -- gone without having been settled: it must not hold up the others
   following = redis.call('LINDEX', outbox, 0)
 end
--- The turns are over: an identical request is a new turn from now on.
+-- The turns are over: an identical request is a new turn from now on, but for one whose client was never answered.
 for turn in string.gmatch(fields[3] or '', '[^,]+') do
-  local print = redis.call('HGET', prefix .. 'turn:' .. turn, 'fingerprint')
-  if print and redis.call('HGET', fingerprints, print) == turn then redis.call('HDEL', fingerprints, print) end
-  redis.call('DEL', prefix .. 'turn:' .. turn)
+  local key = prefix .. 'turn:' .. turn
+  local known = redis.call('HMGET', key, 'state', 'fingerprint', 'keep', 'unproven')
+  if known[1] then
+    redis.call('HSET', key, 'state', 'delivered')
+    if not known[4] then
+      if known[2] and redis.call('HGET', fingerprints, known[2]) == turn then
+        redis.call('HDEL', fingerprints, known[2])
+      end
+      if not known[3] then redis.call('EXPIRE', key, ARGV[14]) end -- for whoever waits beside it
+    end
+  end
 end
 if outcome == 'delivered' then
   redis.call('DEL', reply)

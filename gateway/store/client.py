@@ -148,6 +148,24 @@ class Store:
         except ResponseError as error:
             raise self._refused(error) from error
 
+    @contextlib.asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
+        """Listen to a channel; of a cluster, any server hears what is published on any other.
+
+        What is published while nobody listens is not heard. Raises the client library's errors, or `StoreUnavailable`.
+        """
+        if not self.clients:
+            await self.ping()
+        async with self.clients[0].pubsub() as pubsub:
+            await pubsub.subscribe(channel)
+            yield self._heard(pubsub)
+
+    async def _heard(self, pubsub: Any) -> AsyncIterator[str]:
+        while True:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+            if message is not None:
+                yield message["data"]
+
     @property
     def clients(self) -> list[Any]:
         """The client library's clients, one for each server that is known: for tools and tests."""

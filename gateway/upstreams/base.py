@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway import errors
-from mappings.turn import Message, Received, Turn
+from mappings.context import Context
+from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 from mappings.wire import v1
 
 
@@ -48,11 +49,23 @@ class Session(Protocol):
     async def adopt(self, conversation_id: str, webhook: str) -> None:
         """Point an existing conversation's replies here."""
 
-    async def create(self, turn: Turn, webhook: str, now: datetime) -> str:
+    async def create(self, turn: Turn, webhook: str, now: datetime, context: Context) -> str:
         """Create the pair's conversation with the history that the client holds, and give its id."""
 
-    async def post(self, conversation_id: str, text: str, now: datetime) -> None:
+    async def post(self, conversation_id: str, text: str, now: datetime, picture: Picture | None) -> None:
         """Add the user's message, which makes the bot answer."""
+
+    async def add(self, conversation_id: str, messages: Sequence[Message], now: datetime) -> None:
+        """Add messages in their order that make nobody answer."""
+
+    async def describe(self, conversation_id: str, context: Context) -> None:
+        """Tell an existing conversation what it is to know; doing it twice does no harm."""
+
+    async def describe_user(self, conversation_id: str, user_id: str, context: Context) -> None:
+        """Tell what is known of the user, whom the upstream may not know yet; doing it twice does no harm."""
+
+    async def speak(self, conversation_id: str, turn: Turn) -> Sequence[ReplySegment]:
+        """Ask what the bot says of itself now; whether that is part of the conversation then, `Upstream` tells."""
 
     async def transcript(self, conversation_id: str) -> Sequence[Message]:
         """Read what the upstream holds, oldest first."""
@@ -76,6 +89,10 @@ class Upstream(Protocol):
 
     dialect: str
     base_url: str
+    takes_user_messages: bool
+    """Whether `add` takes messages of the user's."""
+    keeps_what_it_speaks: bool
+    """Whether what `speak` gives is part of the conversation, and need not be added to it."""
 
     def session(self, key: str) -> Session:
         """Begin a turn's dealings under the key."""

@@ -9,6 +9,7 @@ conversation's `meta` says so: one that was left unfinished is nobody's, and who
 
 import functools
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from gateway.upstreams.base import Call, ConversationGone, OutcomeUnknown
 from gateway.upstreams.pulling import Spoken
 from mappings import chatbotkit, context, generation
 from mappings.errors import MalformedAnswer
-from mappings.turn import Message, Received, Turn
+from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 from mappings.wire import chatbotkit as wire
 
 DIALECT = "chatbotkit"
@@ -38,6 +39,8 @@ class ChatBotKit:
     """
 
     dialect = DIALECT
+    takes_user_messages = True
+    keeps_what_it_speaks = True
 
     def __init__(
         self, base_url: str, client: http.HttpClient, *, generations: http.HttpClient, bots: Mapping[str, str]
@@ -90,10 +93,10 @@ class ChatBotKitSession(calling.Calls):
     async def adopt(self, conversation_id: str, webhook: str) -> None:
         """Do nothing: replies are pulled from wherever they are."""
 
-    async def create(self, turn: Turn, webhook: str, now: datetime) -> str:  # noqa: ARG002 — it calls nobody back
+    async def create(self, turn: Turn, webhook: str, now: datetime, carried: context.Context) -> str:  # noqa: ARG002 — it calls nobody back
         """Create the conversation with the history, in as many calls as that takes."""
         bot_id = self._bots.get(turn.bot_id, turn.bot_id)
-        body = chatbotkit.encode_create(turn, bot_id=bot_id, context=context.carry(turn.request))
+        body = chatbotkit.encode_create(turn, bot_id=bot_id, context=carried)
         answer = await self.call("create_conversation", "POST", "/conversation/create", body, writes=True)
         try:
             created = chatbotkit.decode_created(answer.body)
@@ -106,7 +109,7 @@ class ChatBotKitSession(calling.Calls):
             await self._write("update_conversation", created, "update", chatbotkit.encode_whole())
         return created
 
-    async def post(self, conversation_id: str, text: str, now: datetime) -> None:  # noqa: ARG002 — dated upstream
+    async def post(self, conversation_id: str, text: str, now: datetime, picture: Picture | None) -> None:  # noqa: ARG002 — dated upstream; the picture is told beside it
         """Send the message; the bot does not answer yet."""
         answer = await self._write("send_message", conversation_id, "send", chatbotkit.encode_send(text))
         try:
@@ -114,7 +117,7 @@ class ChatBotKitSession(calling.Calls):
         except MalformedAnswer as error:
             raise OutcomeUnknown(errors.UpstreamUnavailable(f"the upstream's answer is {error}")) from error
 
-    async def add(self, conversation_id: str, messages: Sequence[Message]) -> None:
+    async def add(self, conversation_id: str, messages: Sequence[Message], now: datetime) -> None:  # noqa: ARG002 — dated upstream
         """Add messages of either side in their order; nothing answers them. Each batch is added whole or not at all."""
         for batch in chatbotkit.encode_batches(messages):
             await self._write("create_messages", conversation_id, "message/batch/create", batch)
@@ -152,6 +155,22 @@ class ChatBotKitSession(calling.Calls):
     async def initiate(self, conversation_id: str, turn: Turn, told: str) -> generation.Outcome:
         """Let the bot speak first."""
         return await self._listen("initiate", conversation_id, chatbotkit.encode_initiate(turn, told))
+
+    async def describe(self, conversation_id: str, carried: context.Context) -> None:
+        """Do nothing: the context is told with each reply that is asked for."""
+
+    async def describe_user(self, conversation_id: str, user_id: str, carried: context.Context) -> None:  # noqa: ARG002 — they are the conversation's here
+        """Note the user's facts with the conversation."""
+        await self.update(conversation_id, carried)
+
+    async def speak(self, conversation_id: str, turn: Turn) -> Sequence[ReplySegment]:
+        """Let the bot speak first; what it says is part of the conversation."""
+        told = chatbotkit.backstory(context.carry(turn.request), picture=context.picture(turn.request))
+        match await self.initiate(conversation_id, turn, told):
+            case generation.Heard(text, message_id):
+                return [ReplySegment(message_id or str(uuid.uuid4()), text)]
+            case generation.Failed(kind):
+                raise errors.UpstreamUnavailable(f"the bot did not speak: {kind}")
 
     async def update(self, conversation_id: str, known: context.Context) -> None:
         """Note the user's facts anew; doing it twice does no harm."""

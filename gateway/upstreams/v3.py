@@ -1,5 +1,6 @@
 """V3 as an upstream: its calls, and what each of them means there."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import quote, urlencode
@@ -8,8 +9,9 @@ from gateway import errors, http
 from gateway.upstreams import calling
 from gateway.upstreams.base import OutcomeUnknown
 from mappings import v3
+from mappings.context import Context
 from mappings.errors import MalformedAnswer
-from mappings.turn import Message, Received, Turn
+from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 
 DIALECT = "v3"
 
@@ -18,6 +20,8 @@ class V3:
     """The upstream at `base_url`, which may carry a path prefix; shared by all turns of the process."""
 
     dialect = DIALECT
+    takes_user_messages = False
+    keeps_what_it_speaks = False
 
     def __init__(self, base_url: str, client: http.HttpClient) -> None:
         self.base_url = base_url
@@ -51,27 +55,51 @@ class V3Session(calling.Calls):
             conversation=True,
         )
 
-    async def create(self, turn: Turn, webhook: str, now: datetime) -> str:
+    async def create(self, turn: Turn, webhook: str, now: datetime, context: Context) -> str:
         """Create the conversation; V3 gives back the pair's first one if there is one already."""
-        body = v3.encode_create(turn, webhook=webhook, now=now)
+        body = v3.encode_create(turn, webhook=webhook, now=now, context=context)
         answer = await self.call("create_conversation", "POST", "/api/conversations", body, writes=True)
         try:
             return v3.decode_created(answer.body)
         except MalformedAnswer as error:
             raise OutcomeUnknown(errors.UpstreamUnavailable(f"the upstream's answer is {error}")) from error
 
-    async def post(self, conversation_id: str, text: str, now: datetime) -> None:
-        """Add the message. V3 answers 202 without a body; anything that looks otherwise may not have come from it."""
-        answer = await self.call(
-            "post_message",
-            "POST",
-            f"{_path(conversation_id)}/messages",
-            v3.encode_message(text, now=now),
-            writes=True,
-            conversation=True,
-        )
+    async def post(self, conversation_id: str, text: str, now: datetime, picture: Picture | None) -> None:
+        """Add the user's message, which makes the bot answer."""
+        await self._add("post_message", conversation_id, v3.encode_message(text, now=now, picture=picture))
+
+    async def add(self, conversation_id: str, messages: Sequence[Message], now: datetime) -> None:
+        """Add messages of the bot's; of the user's there is no silent way."""
+        for message in messages:
+            await self._add("add_message", conversation_id, v3.encode_bot_message(message, now=now))
+
+    async def _add(self, name: str, conversation_id: str, body: bytes) -> None:
+        path = f"{_path(conversation_id)}/messages"
+        answer = await self.call(name, "POST", path, body, writes=True, conversation=True)
+        # V3 answers 202 without a body; what looks otherwise may not have come from it.
         if answer.body.lstrip()[:1] not in {b"", b"{"}:
             raise OutcomeUnknown(errors.UpstreamUnavailable("the upstream's answer to the message is not JSON"))
+
+    async def describe(self, conversation_id: str, context: Context) -> None:
+        """PATCH what the conversation is told."""
+        body = v3.encode_context(context)
+        await self.call("patch_context", "PATCH", _path(conversation_id), body, conversation=True)
+
+    async def describe_user(self, conversation_id: str, user_id: str, context: Context) -> None:  # noqa: ARG002 — V3 knows him by himself
+        """PUT what is known of the user; POST where V3 does not know him."""
+        body = v3.encode_user(user_id, context)
+        try:
+            await self.call("put_user", "PUT", f"/api/users/{quote(user_id, safe='')}", body)
+        except errors.UpstreamRejected as error:
+            if error.status != 404:
+                raise
+            await self.call("create_user", "POST", "/api/users", body)
+
+    async def speak(self, conversation_id: str, turn: Turn) -> Sequence[ReplySegment]:  # noqa: ARG002 — V3 knows it
+        """Have one candidate generated."""
+        path = f"{_path(conversation_id)}/generate-response"
+        answer = await self.call("generate_response", "POST", path, v3.encode_generate(), conversation=True)
+        return calling.understood(lambda: v3.decode_generated(answer.body, ids=lambda: str(uuid.uuid4())))
 
     async def transcript(self, conversation_id: str) -> Sequence[Message]:
         """Read the conversation with all its messages."""

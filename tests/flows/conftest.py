@@ -1,5 +1,6 @@
 """The whole gateway between real peers: a sandbox upstream and inbox, a real store, sockets in between."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
@@ -11,7 +12,9 @@ import httpx
 import pytest
 
 from gateway import app, sandbox, server, settings
+from gateway.relay.queue import Queue
 from gateway.sandbox.driver import Driver
+from gateway.store import Store
 
 SECRET = "a-secret-of-the-tests-long-enough"
 KEY = "client-key-1"
@@ -45,6 +48,11 @@ class World:
         return await self.http.post(
             f"{self.url}/v2/complete", json=self.request(**changes), headers={"Authorization": f"Bearer {key}"}
         )
+
+    async def settled(self) -> None:
+        """Wait until no reply is under way: what receivers have got is recorded."""
+        while (await Queue(self.gateway.store).count()).pending:
+            await asyncio.sleep(0.01)
 
     def pass_time(self, elapsed: timedelta) -> None:
         """Move the relay's clock ahead."""
@@ -93,7 +101,7 @@ async def running_world(store_url: str, **changes: Any) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def world(store_url: str) -> AsyncIterator[World]:
+async def world(store: Store, store_url: str) -> AsyncIterator[World]:
     """Run a gateway with the settings of `gateway_settings`."""
     async with running_world(store_url) as running:
         yield running

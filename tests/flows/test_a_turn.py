@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from gateway.relay.queue import Queue
 from gateway.sandbox.v3.callbacks import CallbackFault, FaultKind
 from gateway.sandbox.v3.replies import Segment
 from mappings.wire.v3 import AttachedMedia
@@ -37,7 +36,7 @@ async def test_the_production_request_becomes_a_conversation_and_its_reply_a_web
         "bot_id": SEED["bot_id"],
         "message_id": message_id,
     }
-    listed, created, posted = await world.sandbox.calls()
+    listed, created, told, posted = await world.sandbox.calls()
     assert (listed["method"], listed["path"]) == ("GET", "/api/conversations")
     assert listed["query"] == f"bot_id={SEED['bot_id']}&user_id={SEED['user_id']}"
     assert (created["method"], created["path"]) == ("POST", "/api/conversations")
@@ -48,6 +47,13 @@ async def test_the_production_request_becomes_a_conversation_and_its_reply_a_web
         (True, "¿Qué tal tu día?"),
         (True, "Aquí hace sol, por fin."),
     ]
+    assert created["json"]["platform"] == SEED["platform"]
+    assert "Write in Spanish (es)." in created["json"]["freeform"].splitlines()
+    assert (told["method"], told["path"]) == ("PUT", f"/api/users/{SEED['user_id']}")
+    assert told["json"]["attributes"] == [{"name": "age", "value": "30"}]
+    assert accepted.headers["translation-losses"] == (
+        'approximated=("language" "degrade_grammar" "question_mode" "bot_display_name"), dropped=("enable_protections")'
+    )
     assert posted["status"] == 202
     assert {name: posted["json"]["message"][name] for name in ("text", "from_bot")} == {
         "text": "Hola",
@@ -100,8 +106,8 @@ async def test_a_conversation_that_exists_upstream_is_adopted(world: World) -> N
 
     assert (await world.complete()).status_code == 200
 
-    _, listed, patched, posted = await world.sandbox.calls()
-    assert (listed["method"], patched["method"]) == ("GET", "PATCH")
+    _, listed, patched, read, posted = await world.sandbox.calls()
+    assert (listed["method"], patched["method"], read["method"]) == ("GET", "PATCH", "GET")
     assert patched["json"]["webhook"].startswith(f"{world.url}/callbacks/v3/")
     assert posted["path"] == f"/api/conversations/{conversation_id}/messages"
     [conversation] = await world.sandbox.conversations()
@@ -147,8 +153,7 @@ async def test_an_identical_request_while_its_turn_is_open_posts_once_and_delive
     await world.sandbox.deliveries(1)
     posts = [call for call in await world.sandbox.calls() if call["path"].endswith("/messages")]
     assert len(posts) == 1
-    while (await Queue(world.gateway.store).count()).pending:  # the inbox has it before its outcome is recorded
-        await asyncio.sleep(0.01)
+    await world.settled()
     renewed = await world.complete(max_delay=50, min_delay=50)  # the reply has gone out: this regenerates
     assert renewed.json()["message_id"] != first.json()["message_id"]
 

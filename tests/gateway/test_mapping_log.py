@@ -1,5 +1,5 @@
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from gateway import auth, errors, logs, mapping_log, metrics
 from gateway.mapping_log import DeliveryRecord
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, Reason, RetryAt
+from gateway.trace import TurnTrace
 from gateway.upstreams.base import Call
 from mappings import fates
 from mappings.receipt import FieldOutcome
@@ -39,19 +40,7 @@ def lines(capsysbinary: pytest.CaptureFixture[bytes]) -> Iterator[Lines]:
     logs.configure()
 
 
-@dataclass(slots=True)
-class Trace:
-    request_id: str = "r-1"
-    caller: auth.Caller | None = None
-    turn: Turn | None = None
-    turn_id: str | None = None
-    plan: mapping_log.Plan | None = None
-    upstream_id: str | None = None
-    delay: timedelta | None = None
-    calls: Sequence[Call] = ()
-
-
-def full_trace(**extra: Any) -> Trace:
+def full_trace(**extra: Any) -> TurnTrace:
     request = CompleteRequest(bot_id="bot-456", user_id="user-1", message=TEXT, webhook=WEBHOOK, **extra)
     turn = Turn(
         bot_id="bot-456",
@@ -63,7 +52,8 @@ def full_trace(**extra: Any) -> Trace:
         webhook=WEBHOOK,
         request=request,
     )
-    return Trace(
+    return TurnTrace(
+        "r-1",
         caller=auth.Caller("0123456789abcdef", KEY),
         turn=turn,
         turn_id="t-1",
@@ -134,6 +124,8 @@ def test_an_accepted_turn_is_one_line(lines: Lines) -> None:
         "conversation_id": "chat-57",
         "upstream": {"dialect": "v3", "conversation_id": "c-1"},
         "plan": "created",
+        "verdict": None,
+        "reconciled": None,
         "history": {"items": 2, "segments": 3},
         "fields": {
             "exact": ["message"],
@@ -177,7 +169,7 @@ def test_a_refused_turn_says_its_code_and_not_its_text(lines: Lines) -> None:
 
 
 def test_a_request_that_was_refused_at_the_door_says_what_is_known(lines: Lines) -> None:
-    mapping_log.turn_refused(Trace(), errors.Unauthorized("Authorization: required"), 0.0001)
+    mapping_log.turn_refused(TurnTrace("r-1"), errors.Unauthorized("Authorization: required"), 0.0001)
     [line] = lines()
     assert (line["error"], line["status"]) == ("unauthorized", 401)
     assert [line[name] for name in ("tenant", "turn_id", "bot_id", "plan", "history", "window")] == [None] * 6
@@ -278,7 +270,7 @@ def test_turns_and_the_fates_of_accepted_fields_are_counted() -> None:
     before = counts()
     fields = [outcome_of("language", "approximated"), outcome_of("tone", "dropped", known=False)]
     mapping_log.turn_accepted(full_trace(), 0.01, fields=fields)
-    mapping_log.turn_refused(Trace(), errors.Unauthorized("no"), 0.01, fields=fields)
+    mapping_log.turn_refused(TurnTrace("r-1"), errors.Unauthorized("no"), 0.01, fields=fields)
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1, 1]
 
 

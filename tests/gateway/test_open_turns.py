@@ -10,7 +10,10 @@ import pytest
 from gateway import errors, keys
 from gateway.directory import Directory, LeaseLost
 from gateway.open_turns import MAX_OPEN_TURNS, Entered, Joined, OpenTurns, Proposal, Unsettled
+from gateway.relay.delivery import Delivered
+from gateway.relay.queue import Queue, Settlement
 from gateway.store import Store
+from mappings.turn import ReplySegment
 
 CONVERSATION = keys.ConversationKeys("00" * 16)
 LEASE = timedelta(seconds=60)
@@ -27,7 +30,8 @@ def proposal(**changes: Any) -> Proposal:
         "min_delay": timedelta(seconds=30),
         "settle": timedelta(seconds=1.5),
         "meta": b"{}",
-        "message": "u0",
+        "message": "Au0A",
+        "note": "Au0A",
         "sent_at": 1,
     }
     return Proposal(**fields | changes)
@@ -45,12 +49,12 @@ async def enter(open_turns: OpenTurns, one: Proposal, patience: timedelta = PATI
 
 
 async def record(open_turns: OpenTurns, one: Proposal) -> str:
-    return await open_turns.record_post(CONVERSATION, one, one.turn_id, "c-1", {"tail": "u0"})
+    return await open_turns.record_post(CONVERSATION, one, one.turn_id, "c-1", {"context": "d"})
 
 
 async def test_a_first_turn_enters_at_once_and_knows_nothing(open_turns: OpenTurns) -> None:
     one = proposal()
-    assert await enter(open_turns, one) == Entered(one.turn_id, one.delay, [], {})
+    assert await enter(open_turns, one) == Entered(one.turn_id, one.delay, [], 0, {})
 
 
 async def test_what_was_recorded_is_known_to_the_next_turn(open_turns: OpenTurns) -> None:
@@ -59,7 +63,9 @@ async def test_what_was_recorded_is_known_to_the_next_turn(open_turns: OpenTurns
     assert await record(open_turns, one) == "posted"
     entered = await enter(open_turns, proposal())
     assert entered.directory["id"] == "c-1"
-    assert entered.directory["tail"] == "u0"
+    assert entered.directory["tail"] == "Au0A"
+    assert entered.directory["context"] == "d"
+    assert entered.unanswered == 1
     assert entered.directory["webhook"] == one.webhook
 
 
@@ -153,7 +159,7 @@ async def test_a_waiter_whose_process_died_loses_its_place(open_turns: OpenTurns
     await enter(open_turns, first)
     with pytest.raises(errors.TooManyTurns):
         await open_turns.enter(CONVERSATION, proposal(), timedelta(0))
-    await open_turns._open(CONVERSATION, dead)  # waits, and never asks again
+    await open_turns._open(CONVERSATION, dead, dead.turn_id)  # waits, and never asks again
     await record(open_turns, first)
     entering = asyncio.create_task(enter(open_turns, heir))
     while await store.redis.llen(CONVERSATION.turns) < 3:
@@ -189,19 +195,52 @@ async def test_opening_and_recording_may_be_sent_again(open_turns: OpenTurns, st
 async def test_only_the_holder_of_the_place_records_a_conversation(open_turns: OpenTurns, store: Store) -> None:
     one, directory = proposal(), Directory(store)
     await enter(open_turns, one)
-    assert await directory.record(CONVERSATION, one.caller, "c-1", "u1") == []
+    assert await directory.record(CONVERSATION, one.caller, "c-1", {"tail": "Au1A", "count": "1"}) == []
     with pytest.raises(LeaseLost):
-        await directory.record(CONVERSATION, "somebody else", "c-2", "")
-    assert await directory.show(CONVERSATION) == {"id": "c-1", "tail": "u1"}
+        await directory.record(CONVERSATION, "somebody else", "c-2", {})
+    assert await directory.show(CONVERSATION) == {"id": "c-1", "tail": "Au1A", "count": "1"}
 
 
 async def test_a_conversation_is_forgotten_only_while_it_is_the_one_known(open_turns: OpenTurns, store: Store) -> None:
     one, directory = proposal(), Directory(store)
     await enter(open_turns, one)
-    await directory.record(CONVERSATION, one.caller, "c-2", "")
+    await directory.record(CONVERSATION, one.caller, "c-2", {"count": "0"})
     await directory.forget(CONVERSATION, "c-1")
     assert (await directory.show(CONVERSATION))["id"] == "c-2"
     await directory.forget(CONVERSATION, "c-2")
     assert "id" not in await directory.show(CONVERSATION)
     assert await directory.erase(CONVERSATION)
     assert not await directory.erase(CONVERSATION)
+
+
+async def test_the_turn_of_a_client_that_was_never_answered_is_opened_again_even_after_the_reply_has_left(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    one, again, third = proposal(fingerprint="same"), proposal(fingerprint="same"), proposal(fingerprint="same")
+    first = proposal()
+    await enter(open_turns, first)
+    await record(open_turns, first)
+    await enter(open_turns, one)  # and its process dies once the upstream has the message
+    queue = Queue(store)
+    folded = await queue.fold(CONVERSATION, "c-1", ReplySegment("m-1", "Hello!"))
+    assert folded.reply_id == one.turn_id
+    store.clock_offset_ms = 3_600_000
+    shard = CONVERSATION.shard.shard
+    [delivery] = (await queue.claim({shard: 1}, LEASE))[shard].deliveries
+    await queue.settle([Settlement(delivery, Delivered(200))])
+
+    await store.redis.delete(CONVERSATION.lock)  # its lease has run out
+    entered = await enter(open_turns, again)
+    assert entered.turn_id == one.turn_id
+    assert [dead.turn_id for dead in entered.unsettled] == [one.turn_id]  # the transcript decides
+    state = await open_turns.record_post(CONVERSATION, again, one.turn_id, "c-1", {}, found=True)
+    assert state == "delivered"
+    assert (await enter(open_turns, third)).turn_id == third.turn_id  # that one was answered: this regenerates
+
+
+async def test_a_key_names_its_request_for_a_day(open_turns: OpenTurns) -> None:
+    assert await open_turns.name("t", "k", "body", "turn-1") == "turn-1"
+    assert await open_turns.name("t", "k", "body", "turn-2") == "turn-1"
+    assert await open_turns.name("another tenant", "k", "body", "turn-3") == "turn-3"
+    with pytest.raises(errors.OutOfRange, match="Idempotency-Key"):
+        await open_turns.name("t", "k", "another body", "turn-4")

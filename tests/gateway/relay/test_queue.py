@@ -276,7 +276,7 @@ async def test_orphans_are_handed_over_as_they_arrived_and_taken_once(store: Sto
         await speak(queue, "long " * 20, message_id=f"m{number}")
     turn = await open_turn(store, posted=False)
     caller = await store.redis.get(ONE.lock)
-    orphans = await Directory(store).record(ONE, caller, UPSTREAM_ID, "")
+    orphans = await Directory(store).record(ONE, caller, UPSTREAM_ID, {})
     assert [orphan.message_id for orphan in orphans] == [f"m{number}" for number in range(20)]
     taken = [await queue.fold(ONE, UPSTREAM_ID, completion.decode_segment(orphan.segment)) for orphan in orphans]
     assert [folded.outcome for folded in taken] == ["opened", *["folded"] * 19]
@@ -484,12 +484,13 @@ async def test_broken_data_on_one_shard_leaves_the_others_alone(store: Store, qu
 # Outcomes
 
 
-async def test_a_delivered_reply_leaves_nothing_behind(store: Store, queue: Queue) -> None:
+async def test_a_delivered_reply_leaves_its_turn_for_a_minute_and_nothing_else(store: Store, queue: Queue) -> None:
     turn = await reply(store, queue, "Hello!")
     await settle(queue, await claim_one(queue), Delivered(200))
-    left = {ONE.directory, ONE.seen, ONE.shard.fence}
+    left = {ONE.directory, ONE.seen, ONE.shard.fence, ONE.shard.turn(turn)}
     assert set(await store.redis.keys("*")) == left
-    assert await store.redis.exists(ONE.shard.turn(turn)) == 0
+    assert await store.redis.hget(ONE.shard.turn(turn), "state") == "delivered"
+    assert 0 < await store.redis.ttl(ONE.shard.turn(turn)) <= keys.TURN_OVER_TTL_SECONDS
 
 
 async def test_an_identical_request_after_the_reply_is_a_new_turn(store: Store, queue: Queue) -> None:
@@ -566,7 +567,8 @@ async def test_a_dead_letter_lets_the_next_reply_leave(store: Store, queue: Queu
 async def test_a_dead_letter_closes_its_turns(store: Store, queue: Queue) -> None:
     turn = await reply(store, queue, "Hello!")
     await settle(queue, await claim_one(queue), DEAD)
-    assert await store.redis.exists(ONE.shard.turn(turn), ONE.fingerprints, ONE.outbox) == 0
+    assert await store.redis.hget(ONE.shard.turn(turn), "state") == "delivered"
+    assert await store.redis.exists(ONE.fingerprints, ONE.outbox) == 0
     assert 0 < await store.redis.ttl(ONE.shard.reply(turn)) <= keys.DEAD_LETTER_TTL_SECONDS
 
 

@@ -75,11 +75,11 @@ def turn(history: int = 0, **fields: Any) -> Turn:
 
 async def test_a_conversation_is_created_under_its_bot_and_found_again_by_its_pair(one: World) -> None:
     assert await one.session.find("b", "u") is None
-    made = await one.session.create(turn(2, user_display_name="Max"), "", NOW)
+    made = await one.session.create(turn(2, user_display_name="Max"), "", NOW, context.Context())
     [conversation] = await one.bots.conversations()
     assert (conversation["id"], conversation["botId"]) == (made, "cbk-b")
     assert conversation["meta"] == {"v1_bot_id": "b", "v1_user_id": "u", "v1_user_display_name": "Max"}
-    await one.session.create(turn(bot_id="b2"), "", NOW)
+    await one.session.create(turn(bot_id="b2"), "", NOW, context.Context())
     assert await one.session.find("b", "u") == made
     assert await one.upstream.session("key-two").find("b", "u") is None
     assert [(call.name, call.status) for call in one.session.calls] == [
@@ -91,7 +91,7 @@ async def test_a_conversation_is_created_under_its_bot_and_found_again_by_its_pa
 
 
 async def test_a_history_of_350_items_arrives_whole_and_in_order(one: World) -> None:
-    made = await one.session.create(turn(350), "", NOW)
+    made = await one.session.create(turn(350), "", NOW, context.Context())
     expected = [("bot" if n % 2 else "user", f"text {n}") for n in range(350)]
     assert await one.messages() == expected
     assert [message.text for message in await one.session.transcript(made)] == [text for _, text in expected]
@@ -101,18 +101,18 @@ async def test_a_history_of_350_items_arrives_whole_and_in_order(one: World) -> 
 async def test_a_history_that_was_broken_off_is_never_taken_for_whole(one: World) -> None:
     await one.sandbox.arm(RequestFault(path="*/batch/create", skip=1, status=500))
     with pytest.raises(OutcomeUnknown):
-        await one.session.create(turn(350), "", NOW)
+        await one.session.create(turn(350), "", NOW, context.Context())
     [left] = await one.bots.conversations()
     assert len(left["messages"]) == 100
     assert await one.session.find("b", "u") is None
     assert await one.bots.conversations() == []
-    await one.session.create(turn(350), "", NOW)
+    await one.session.create(turn(350), "", NOW, context.Context())
     assert len(await one.messages()) == 350
 
 
 async def test_sending_lets_nobody_speak_until_the_bot_is_asked_to(world: World) -> None:
-    made = await world.session.create(turn(), "", NOW)
-    await world.session.post(made, "Hello?", NOW)
+    made = await world.session.create(turn(), "", NOW, context.Context())
+    await world.session.post(made, "Hello?", NOW, None)
     assert await world.messages() == [("user", "Hello?")]
     heard = await world.session.hear(made, "Be kind.")
     [_, (speaker, text)] = await world.messages()
@@ -124,14 +124,14 @@ async def test_sending_lets_nobody_speak_until_the_bot_is_asked_to(world: World)
 
 
 async def test_one_call_says_and_hears(world: World) -> None:
-    made = await world.session.create(turn(), "", NOW)
+    made = await world.session.create(turn(), "", NOW, context.Context())
     heard = await world.session.complete(made, "Hello?", "")
     assert isinstance(heard, Heard)
     assert await world.messages() == [("user", "Hello?"), ("bot", heard.text)]
 
 
 async def test_the_bot_speaks_first_when_it_is_asked_to(world: World) -> None:
-    made = await world.session.create(turn(), "", NOW)
+    made = await world.session.create(turn(), "", NOW, context.Context())
     heard = await world.session.initiate(made, turn(message=None), "It is Monday.")
     assert isinstance(heard, Heard)
     [(kind, told), said] = await world.messages()
@@ -140,7 +140,7 @@ async def test_the_bot_speaks_first_when_it_is_asked_to(world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["error", "abort"])
 async def test_a_generation_that_breaks_is_told_as_a_failure(world: World, kind: str) -> None:
-    made = await world.session.create(turn(), "", NOW)
+    made = await world.session.create(turn(), "", NOW, context.Context())
     await world.bots.script("One two three.", breaks=kind, after_tokens=1)
     failed = await world.session.hear(made, "")
     assert isinstance(failed, Failed)
@@ -149,7 +149,7 @@ async def test_a_generation_that_breaks_is_told_as_a_failure(world: World, kind:
 
 @pytest.mark.parametrize("reason", ["length", "activity", "iteration"])
 async def test_why_it_ended_is_told(world: World, reason: str) -> None:
-    made = await world.session.create(turn(), "", NOW)
+    made = await world.session.create(turn(), "", NOW, context.Context())
     await world.bots.script("So far", end=reason)
     heard = await world.session.hear(made, "")
     assert isinstance(heard, Heard)
@@ -157,7 +157,7 @@ async def test_why_it_ended_is_told(world: World, reason: str) -> None:
 
 
 async def test_a_connection_that_is_cut_leaves_the_outcome_open(one: World) -> None:
-    made = await one.session.create(turn(), "", NOW)
+    made = await one.session.create(turn(), "", NOW, context.Context())
     await one.bots.script("One two three.", breaks="cut", after_tokens=1)
     with pytest.raises(OutcomeUnknown):
         await one.session.hear(made, "")
@@ -177,7 +177,7 @@ async def test_a_connection_that_is_cut_leaves_the_outcome_open(one: World) -> N
 async def test_refusals_and_failures_of_a_generation_are_told_apart(
     one: World, fault: RequestFault, expected: type[Exception]
 ) -> None:
-    made = await one.session.create(turn(), "", NOW)
+    made = await one.session.create(turn(), "", NOW, context.Context())
     await one.sandbox.arm(fault)
     with pytest.raises(expected) as raised:
         await one.session.hear(made, "")
@@ -194,7 +194,7 @@ async def test_nobody_listening_cannot_be_asked(one: World) -> None:
 
 
 async def test_messages_of_either_side_are_added_in_silence(one: World) -> None:
-    made = await one.session.create(turn(), "", NOW)
+    made = await one.session.create(turn(), "", NOW, context.Context())
     await one.session.add(made, [Message(bool(n % 2), str(n)) for n in range(120)])
     assert await one.messages() == [("bot" if n % 2 else "user", str(n)) for n in range(120)]
 
@@ -215,7 +215,7 @@ async def test_messages_of_either_side_are_added_in_silence(one: World) -> None:
 async def test_what_was_said_since_the_users_last_messages_is_read(
     one: World, said: list[str], users: int, replies: list[str], waiting: bool, last: str | None
 ) -> None:
-    made = await one.session.create(turn(), "", NOW)
+    made = await one.session.create(turn(), "", NOW, context.Context())
     await one.session.add(made, [Message(text[0] == "b", text[2:]) for text in said])
     spoken = await one.session.spoken(made, users)
     assert [reply.text for reply in spoken.replies] == replies
@@ -223,7 +223,9 @@ async def test_what_was_said_since_the_users_last_messages_is_read(
 
 
 async def test_the_users_facts_are_noted_beside_what_is_there(one: World) -> None:
-    made = await one.session.create(turn(user_display_name="Max", user_kv_pairs={"age": 30}), "", NOW)
+    made = await one.session.create(
+        turn(user_display_name="Max", user_kv_pairs={"age": 30}), "", NOW, context.Context()
+    )
     await one.session.update(made, context.carry(turn(user_kv_pairs={"age": 31}).request))
     [conversation] = await one.bots.conversations()
     assert conversation["meta"] == {
@@ -236,7 +238,7 @@ async def test_the_users_facts_are_noted_beside_what_is_there(one: World) -> Non
 
 
 async def test_a_conversation_is_compacted_and_deleted(one: World) -> None:
-    made = await one.session.create(turn(4), "", NOW)
+    made = await one.session.create(turn(4), "", NOW, context.Context())
     await one.session.compact(made)
     assert (await one.messages())[-1][0] == "checkpoint"
     assert len(await one.session.transcript(made)) == 4
@@ -246,21 +248,25 @@ async def test_a_conversation_is_compacted_and_deleted(one: World) -> None:
     with pytest.raises(ConversationGone):
         await one.session.transcript(made)
     with pytest.raises(ConversationGone):
-        await one.session.post(made, "hi", NOW)
+        await one.session.post(made, "hi", NOW, None)
 
 
 async def test_a_refusal_is_told_in_the_vendors_words(one: World) -> None:
     with pytest.raises(errors.UpstreamRejected, match="There is no such bot") as raised:
-        await one.session.create(turn(bot_id="b3"), "", NOW)
+        await one.session.create(turn(bot_id="b3"), "", NOW, context.Context())
     assert raised.value.status == 400
 
 
 @pytest.mark.parametrize("action", ["create", "send"])
 async def test_an_answer_that_is_none_leaves_the_outcome_open(one: World, action: str) -> None:
-    made = await one.session.create(turn(), "", NOW)
+    made = await one.session.create(turn(), "", NOW, context.Context())
     await one.sandbox.arm(RequestFault(path=f"*/{action}", when="after", status=200, body="html"))
     with pytest.raises(OutcomeUnknown):
-        await (one.session.create(turn(), "", NOW) if action == "create" else one.session.post(made, "hi", NOW))
+        await (
+            one.session.create(turn(), "", NOW, context.Context())
+            if action == "create"
+            else one.session.post(made, "hi", NOW, None)
+        )
 
 
 async def test_nobody_is_expected_to_call_back(one: World) -> None:

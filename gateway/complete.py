@@ -1,0 +1,145 @@
+"""POST /v2/complete: read the request, take the turn, and render V1's answer to it."""
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway import auth, destinations, errors, mapping_log
+from gateway.answers import Answers
+from gateway.bodies import JSON, Bodies
+from gateway.pictures import Pictures
+from gateway.posting import Incoming
+from gateway.relay.pressure import Pressure
+from gateway.trace import TurnTrace
+from gateway.turns import Turns
+from mappings import context, receipt, v1
+from mappings.errors import MalformedRequest, ValueOutOfRange
+from mappings.turn import Completion, Turn
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+
+
+class Complete:
+    """The endpoint."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: auth.Authenticator,
+        turns: Turns,
+        answers: Answers,
+        bodies: Bodies,
+        pictures: Pictures,
+        pressure: Pressure,
+        webhook_allow: destinations.Networks,
+    ) -> None:
+        self._authenticator = authenticator
+        self._turns = turns
+        self._answers = answers
+        self._bodies = bodies
+        self._pictures = pictures
+        self._pressure = pressure
+        self._webhook_allow = webhook_allow
+
+    async def __call__(self, request: Request) -> Response:
+        """POST /v2/complete: take the turn; acknowledge it, or wait for its answer where it has no webhook."""
+        begin = time.perf_counter()
+        trace = TurnTrace(request.state.request_id)
+        found: Sequence[receipt.FieldOutcome] = ()
+        try:
+            incoming = await self._read(request, trace)
+            found = self._outcomes(trace, incoming)
+            strict = receipt.is_strict(", ".join(request.headers.getlist("prefer")))
+            if strict and (refusal := receipt.strict_refusal(found)):
+                raise errors.ClientError(refusal)
+            self._pressure.take(incoming.caller.tenant)
+            turn_id = await self._turns.accept(incoming, trace)
+        except errors.GatewayError as error:
+            mapping_log.turn_refused(
+                trace, error, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found or None
+            )
+            raise
+        if trace.context_refused:
+            found = self._outcomes(trace, incoming)
+        mapping_log.turn_accepted(trace, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found)
+        lost = receipt.encode_receipt(found)
+        headers = {receipt.HEADER: lost} if lost else {}
+        if incoming.webhook is not None:
+            return Response(v1.encode_accepted(incoming.turn, turn_id), media_type=JSON, headers=headers)
+        completion = await self._answer(request, incoming, turn_id)
+        body = v1.encode_completion(incoming.turn, completion, delay=trace.delay or timedelta(0), now=datetime.now(UTC))
+        return Response(body, media_type=JSON, headers=headers)
+
+    async def _read(self, request: Request, trace: TurnTrace) -> Incoming:
+        trace.caller = caller = self._authenticator.authenticate(request.headers.get("authorization"))
+        key = idempotency_key(request)
+        body = await self._bodies.read_json(request)
+        trace.turn = turn = decode(body)
+        stored = None
+        if turn.request.image_id and not turn.request.image_url:
+            stored = await self._pictures.stored_picture(turn.request.image_id, caller.tenant)
+        picture = context.picture(turn.request, stored=stored)
+        text = turn.message
+        if text is None and picture is not None:
+            text = ""
+        if text is None and v1.opening(turn.request) is None:
+            raise errors.OutOfRange("message: required, unless is_follow_up, follow_up or start_message is set")
+        if turn.webhook is not None:
+            try:
+                destinations.check_url(turn.webhook, self._webhook_allow)
+            except destinations.RefusedDestination as error:
+                raise errors.OutOfRange(f"webhook: {error}") from error
+        fingerprint = hashlib.blake2b(body, digest_size=16).hexdigest()
+        return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key)
+
+    def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> Sequence[receipt.FieldOutcome]:
+        mode = "none" if trace.context_refused else self._turns.rules.context
+        return receipt.outcomes(incoming.turn, mode=mode, stored=incoming.picture)
+
+    async def _answer(self, request: Request, incoming: Incoming, turn_id: str) -> Completion:
+        """Wait for the answer for as long as the client does; `ClientDisconnect` when it hangs up."""
+        conversation = self._turns.conversation_of(incoming)
+        waiting = asyncio.ensure_future(self._answers.wait(conversation, turn_id))
+        leaving = asyncio.ensure_future(_hang_up(request))
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            raise ClientDisconnect
+        finally:
+            for task in (waiting, leaving):
+                task.cancel()
+            await asyncio.wait({waiting, leaving})
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Read the `Idempotency-Key` header: the client's own name for the request, None where it gives none."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    key = given[0].strip().strip('"')
+    if len(given) > 1 or not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise errors.ClientError("Idempotency-Key: must be one value of 1 to 255 visible characters")
+    return key
+
+
+async def _hang_up(request: Request) -> None:
+    """Return when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def decode(body: bytes) -> Turn:
+    """Read a V1 request, its faults as the caller's errors."""
+    try:
+        return v1.decode_request(body)
+    except MalformedRequest as error:
+        raise errors.ClientError(str(error)) from error
+    except ValueOutOfRange as error:
+        raise errors.OutOfRange(str(error)) from error

@@ -97,6 +97,13 @@ class Server:
         assert self.process
         self.process.send_signal(signal.SIGCONT)
 
+    async def replicated(self) -> None:
+        """Wait until a replica has what has been written until now; what it has not may be lost with this server."""
+        async with self.client.client() as one:
+            await one.ping()  # waiting is for what came before a connection's last command
+            if not await one.execute_command("WAIT", 1, 1000 * START_SECONDS):
+                raise TimeoutError("no replica has it")
+
     async def aclose(self) -> None:
         """Kill it, and close the connections to it."""
         await self.client.aclose()

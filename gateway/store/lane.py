@@ -52,7 +52,11 @@ class Lane:
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.create_task(self._open(), name="store-lane-opening")
                 self._opening.add_done_callback(_look_at)
-            await asyncio.shield(self._opening)  # it is the others' too
+            opening = self._opening
+            await asyncio.wait([opening])  # whoever is cancelled here leaves it to the others
+            if opening.cancelled():  # dropped before it began
+                raise RedisConnectionError("the connection was dropped")
+            opening.result()
         connection = self._connection
         packed = [part for command in commands for part in connection.pack_command(*command)]
         expected = _Expected(len(commands), asyncio.get_running_loop().create_future())

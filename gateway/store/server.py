@@ -68,6 +68,7 @@ class Server:
         self._health = health
         self._known = False
         self._away: str | None = None
+        self._generation = 0  # of connections: those of one are given up together
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def call(self, command: Command[T], deadline: float) -> T:
@@ -79,14 +80,16 @@ class Server:
             metrics.STORE_FAILURES.inc()
             raise self._unavailable(self._away)
         clock = asyncio.get_running_loop().time
-        began = clock()
+        began, generation = clock(), self._generation
         try:
             async with asyncio.timeout_at(deadline):
                 try:
                     with _resets_are_errors():
                         answer = await command(self.client)
                 except _DEAD:
-                    await self._drop_idle()  # the others are probably as dead
+                    if generation == self._generation:  # else another call has done it, and new ones are open
+                        self._generation += 1
+                        await self._drop_idle()  # the others are probably as dead
                     with _resets_are_errors():
                         answer = await command(self.client)
         except TimeoutError as error:

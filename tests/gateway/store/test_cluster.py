@@ -155,6 +155,7 @@ async def test_a_server_that_dies_takes_only_its_own_shards_along_until_its_repl
             for shard in SHARDS:
                 await opened.command("zadd", shard.dead, {"r": shard.shard})
             dying = await cluster.owner(slot(SHARDS[0]))
+            await dying.replicated()
             its_own = {shard for shard in SHARDS if await cluster.owner(slot(shard)) is dying}
             with capture_logs() as lines:
                 await dying.kill()

@@ -81,3 +81,14 @@ async def test_dropping_it_fails_the_calls_under_way(lane: Lane) -> None:
     await lane.drop()
     with pytest.raises(redis.exceptions.ConnectionError):
         await blocked
+
+
+async def test_who_waits_for_a_connection_that_is_dropped_before_it_opens_is_not_taken_for_cancelled(
+    lane: Lane,
+) -> None:
+    waiting = asyncio.create_task(lane.run([("PING",)]))
+    await asyncio.sleep(0)  # it has asked for the connection, whose opening has not begun
+    await lane.drop()
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await waiting
+    assert await lane.run([("PING",)]) == ["PONG"]

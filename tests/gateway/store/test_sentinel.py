@@ -60,7 +60,7 @@ async def test_calls_go_to_the_replica_that_takes_over(sentinels: store_servers.
     master, replica = sentinels.servers
     async with connected(sentinels) as opened:
         await opened.command("zadd", SHARD.dead, {"r": 1})
-        await master.client.execute_command("WAIT", 1, 5000)
+        await master.replicated()
         with capture_logs() as lines:
             if how == "killed":
                 await master.kill()
@@ -81,7 +81,7 @@ async def test_a_switch_that_was_asked_for_is_followed_by_connections_that_are_o
     master, replica = sentinels.servers
     async with connected(sentinels) as opened:
         await opened.command("zadd", SHARD.dead, {"r": 1})
-        await master.client.execute_command("WAIT", 1, 5000)
+        await master.replicated()
         await sentinels.fail_over()
         await taken(opened)
         await opened.command("zadd", SHARD.dead, {"r2": 2})

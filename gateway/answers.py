@@ -38,7 +38,8 @@ class Answers:
         self._patience = patience
         self._store = store
         self._drain = drain
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.waiting: dict[str, set[asyncio.Event]] = {}
+        """Whose answers are waited for, by turn."""
         self._listener: asyncio.Task[None] | None = None
 
     async def wait(self, conversation: keys.ConversationKeys, turn_id: str) -> Completion:
@@ -50,7 +51,7 @@ class Answers:
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._listen(), name="answers")
         heard = asyncio.Event()
-        self._waiting.setdefault(turn_id, set()).add(heard)
+        self.waiting.setdefault(turn_id, set()).add(heard)
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 while True:
@@ -68,10 +69,10 @@ class Answers:
                 "the bot did not answer in time; its answer is kept for the same request sent again"
             ) from None
         finally:
-            events = self._waiting[turn_id]
+            events = self.waiting[turn_id]
             events.discard(heard)
             if not events:
-                del self._waiting[turn_id]
+                del self.waiting[turn_id]
 
     async def close(self) -> None:
         """Stop listening."""
@@ -104,7 +105,7 @@ class Answers:
             try:
                 async with self._store.subscribe(keys.ANSWERS_CHANNEL) as messages:
                     async for turn_id in messages:
-                        for event in self._waiting.get(turn_id, ()):
+                        for event in self.waiting.get(turn_id, ()):
                             event.set()
             except (RedisError, OSError, errors.StoreUnavailable) as error:
                 log.debug("answers.unheard", error=type(error).__name__)

@@ -85,6 +85,7 @@ class Gateway:
     """What runs: the endpoints, the relay's workers of this process, and the store under both."""
 
     api: Api
+    answers: Answers
     assets: Assets
     pictures: Pictures
     worker: Worker
@@ -203,7 +204,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             callbacks=Callbacks(upstream=upstream, tokens=tokens, queue=relay.queue),
             bodies=bodies,
         )
-        yield Gateway(api, assets, pictures, relay.worker, relay.connected.puller, relay.store, upstream)
+        yield Gateway(api, answers, assets, pictures, relay.worker, relay.connected.puller, relay.store, upstream)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

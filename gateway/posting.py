@@ -194,6 +194,8 @@ class Posting:
         fields = {"tail": "".join(known.tail), "count": str(known.count), **conversation.told}
         if conversation.turn.user_id != place.incoming.turn.user_id:
             fields["user"] = conversation.turn.user_id
+        if place.incoming.webhook is not None:  # where callbacks go that have waited for their conversation
+            fields |= {"webhook": place.incoming.webhook, "meta": place.proposal.meta.decode()}
         orphans = await self._directory.record(place.conversation, place.proposal.caller, conversation.id, fields)
         for orphan in orphans:  # replies to earlier turns, from before the directory was lost
             await self._queue.fold(

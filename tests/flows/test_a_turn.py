@@ -10,8 +10,8 @@ import pytest
 
 from gateway.sandbox.v3.callbacks import CallbackFault, FaultKind
 from gateway.sandbox.v3.replies import Segment
-from mappings.wire.v3 import AttachedMedia
 from gateway.store import Store
+from mappings.wire.v3 import AttachedMedia
 from tests.flows.conftest import BOT, World
 
 SEED = json.loads((Path(__file__).parents[1] / "golden/seed/v1_request.json").read_text())

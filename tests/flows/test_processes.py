@@ -20,7 +20,7 @@ from tests.tcp_proxy import TcpProxy
 
 CONVERSATIONS = 200
 TURNS = 3
-WINDOW = {"min_delay": 4, "max_delay": 5}
+WINDOW = {"min_delay": 1, "max_delay": 2}
 """Longer than the upstream's answers are held up and a client needs to resend: the turn is still open then."""
 
 HOLD_UP_SECONDS = 0.7

@@ -75,7 +75,8 @@ def turn(history: int = 0, **fields: Any) -> Turn:
 
 async def test_a_conversation_is_created_under_its_bot_and_found_again_by_its_pair(one: World) -> None:
     assert await one.session.find("b", "u") is None
-    made = await one.session.create(turn(2, user_display_name="Max"), "", NOW, context.Context())
+    first = turn(2, user_display_name="Max")
+    made = await one.session.create(first, "", NOW, context.carry(first.request))
     [conversation] = await one.bots.conversations()
     assert (conversation["id"], conversation["botId"]) == (made, "cbk-b")
     assert conversation["meta"] == {"v1_bot_id": "b", "v1_user_id": "u", "v1_user_display_name": "Max"}
@@ -195,7 +196,7 @@ async def test_nobody_listening_cannot_be_asked(one: World) -> None:
 
 async def test_messages_of_either_side_are_added_in_silence(one: World) -> None:
     made = await one.session.create(turn(), "", NOW, context.Context())
-    await one.session.add(made, [Message(bool(n % 2), str(n)) for n in range(120)])
+    await one.session.add(made, [Message(bool(n % 2), str(n)) for n in range(120)], NOW)
     assert await one.messages() == [("bot" if n % 2 else "user", str(n)) for n in range(120)]
 
 
@@ -216,7 +217,7 @@ async def test_what_was_said_since_the_users_last_messages_is_read(
     one: World, said: list[str], users: int, replies: list[str], waiting: bool, last: str | None
 ) -> None:
     made = await one.session.create(turn(), "", NOW, context.Context())
-    await one.session.add(made, [Message(text[0] == "b", text[2:]) for text in said])
+    await one.session.add(made, [Message(text[0] == "b", text[2:]) for text in said], NOW)
     spoken = await one.session.spoken(made, users)
     assert [reply.text for reply in spoken.replies] == replies
     assert (spoken.waiting, spoken.last) == (waiting, last)

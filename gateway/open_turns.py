@@ -157,29 +157,33 @@ class OpenTurns:
     ) -> TurnState:
         """Record that the upstream has the message, with what is now known of the conversation.
 
-        `found`: it was there already, from an earlier attempt.
+        `found`: it was there already, from an earlier attempt. A store that is away is told when it is back, so that
+        the client's retry finds the turn posted.
         """
-        state: TurnState = await self._store.run(
+        call = Call(
             "record_post",
-            [
+            (
                 conversation.directory,
                 conversation.lock,
                 conversation.shard.turn(turn_id),
                 conversation.fingerprints,
                 conversation.turns,
-            ],
-            proposal.caller,
-            conversation_id,
-            proposal.webhook,
-            proposal.meta,
-            keys.CONVERSATION_TTL_SECONDS,
-            keys.TAIL_CHARACTERS,
-            turn_id,
-            conversation.shard.prefix,
-            "1" if found else "",
-            keys.TURN_OVER_TTL_SECONDS,
-            *(part for field in fields.items() for part in field),
+            ),
+            (
+                proposal.caller,
+                conversation_id,
+                proposal.webhook,
+                proposal.meta,
+                keys.CONVERSATION_TTL_SECONDS,
+                keys.TAIL_CHARACTERS,
+                turn_id,
+                conversation.shard.prefix,
+                "1" if found else "",
+                keys.TURN_OVER_TTL_SECONDS,
+                *(part for field in fields.items() for part in field),
+            ),
         )
+        state: TurnState = await self._tell(call)
         self._release(conversation.digest)
         return state
 
@@ -190,14 +194,17 @@ class OpenTurns:
 
         A store that is away is told when it is back, so that the next turn need not wait for the end of the lease.
         """
-        call = self._abandoning(conversation, proposal, turn_id, settled=settled)
+        state: str = await self._tell(self._abandoning(conversation, proposal, turn_id, settled=settled))
+        self._release(conversation.digest)
+        return state
+
+    async def _tell(self, call: Call) -> Answer:
+        """Run the script that ends a turn's hold of its place; later, if the store is away."""
         try:
-            state: str = await self._store.run(call.name, call.keys, *call.arguments)
+            return await self._store.run(call.name, call.keys, *call.arguments)
         except errors.StoreUnavailable:
             self._store.later(call, self._lease)
             raise
-        self._release(conversation.digest)
-        return state
 
     def _abandoning(
         self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool

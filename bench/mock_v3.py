@@ -16,6 +16,9 @@ from bench.processes import Process, started
 
 CHECK_KEY = "check-key-of-the-bench"
 
+HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 25))
+"""Where it listens, so that webhooks can be of many hosts; without nginx only the first."""
+
 _CONFIGURATION = """
 daemon off; master_process off; worker_processes 1; pid {directory}/mock.pid; error_log {directory}/mock.log crit;
 events {{ worker_connections 4096; }}
@@ -26,7 +29,7 @@ http {{
   scgi_temp_path {directory}/s;
   map $http_authorization $record {{ default 0; "Bearer {key}" 1; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096 reuseport;
+    {listen}
     error_page 418 = @recorder;
     if ($record) {{ return 418; }}
     location @recorder {{ proxy_pass http://127.0.0.1:{recorder}; }}
@@ -94,7 +97,8 @@ def running(port: int, recorder: int, directory: Path) -> Iterator[Process]:
     place = directory / "mock"
     place.mkdir()
     file = place / "nginx.conf"
-    file.write_text(_CONFIGURATION.format(directory=place, port=port, recorder=recorder, key=CHECK_KEY))
+    listen = "\n    ".join(f"listen {host}:{port} backlog=4096;" for host in HOSTS)
+    file.write_text(_CONFIGURATION.format(directory=place, listen=listen, recorder=recorder, key=CHECK_KEY))
     command = ["nginx", "-c", str(file), "-p", str(place), "-e", str(place / "mock.log")]
     with started("mock V3", command, cores={OTHER_CORE}) as process:
         yield process

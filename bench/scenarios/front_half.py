@@ -79,15 +79,16 @@ async def measure(
             for subject, process in running:
                 await _restore(world, entries[subject.name])
                 span = seconds if round_number else WARM_UP_SECONDS
-                figures = await _sample(world, subject, process, template, users, span)
+                figures = await sample(world, subject, process, template, users, span)
                 if round_number:
                     samples[subject.name].append(figures)
     return {name: _medians(figures) for name, figures in samples.items()}
 
 
-async def _sample(
+async def sample(
     world: World, subject: Subject, process: Process, template: bytes, users: int, seconds: int
 ) -> Figures:
+    """Load one subject for so long and account for it."""
     ours = [process, world.store_process, *([world.mock_process] if world.mock_process else [])]
     before = [one.cpu_seconds() for one in ours]
     busy, own = machine.busy_seconds(), _own_seconds()

@@ -33,6 +33,7 @@ class Subject(ABC):
         self.port = 0
         self.output: Path | None = None
         self.directory = ROOT
+        self.cores = {SUBJECT_CORE}
 
     def missing(self) -> str | None:
         """Say what it needs and this machine lacks; None when it can run."""
@@ -77,14 +78,13 @@ class Subject(ABC):
             raise Unfit(f"{self.name} {otherwise}")
 
     @contextlib.asynccontextmanager
-    async def running(self, world: World, cores: set[int] | None = None) -> AsyncIterator[processes.Process]:
+    async def running(self, world: World) -> AsyncIterator[processes.Process]:
         """Run it, pinned, until the context closes."""
         self.port = free_port()
         self.output = world.directory / f"{self.name}.log"
         command, environment = self.command(world), self.environment(world)
-        pinned = cores or {SUBJECT_CORE}
         with processes.started(
-            self.name, command, cores=pinned, environment=environment, directory=self.directory, output=self.output
+            self.name, command, cores=self.cores, environment=environment, directory=self.directory, output=self.output
         ) as process:
             await processes.listening(self.port, self.name)
             yield process

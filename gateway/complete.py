@@ -100,7 +100,7 @@ class Complete:
 
     def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> Sequence[receipt.FieldOutcome]:
         mode = "none" if trace.context_refused else self._turns.rules.context
-        return receipt.outcomes(incoming.turn, mode=mode, stored=incoming.picture)
+        return receipt.outcomes(incoming.turn, mode=mode, upstream=self._turns.dialect, stored=incoming.picture)
 
     async def _answer(self, request: Request, incoming: Incoming, turn_id: str) -> Completion:
         """Wait for the answer for as long as the client does; `ClientDisconnect` when it hangs up."""

@@ -9,12 +9,12 @@ from typing import Protocol
 
 from gateway import auth, keys
 from gateway.relay.pulls import Brief, Expected, Pulls
-from mappings.turn import Turn
+from mappings.turn import Picture, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One message that is sent: whose turn it is, its digest, and under which key of the upstream's.
+    """One message that is sent: whose turn it is, its picture and its digest, and under which key of the upstream's.
 
     `meta` names the turn's people for the log, as the store keeps it.
     """
@@ -22,6 +22,7 @@ class Sending:
     conversation: keys.ConversationKeys
     turn_id: str
     turn: Turn
+    picture: Picture | None
     key: str
     message: str
     meta: bytes
@@ -36,8 +37,8 @@ class Replies(Protocol):
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Hear that the message is about to be sent; its sender will say within `patience` that it was."""
 
-    async def ask(self, sending: Sending, upstream_id: str) -> None:
-        """Hear that the upstream has taken it."""
+    async def ask(self, sending: Sending, upstream_id: str, *, found: bool) -> None:
+        """Hear that the upstream has it: it has just taken it, or was `found` to hold it already."""
 
 
 class Pushed:
@@ -54,14 +55,14 @@ class Pushed:
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Wait to be called."""
 
-    async def ask(self, sending: Sending, upstream_id: str) -> None:
+    async def ask(self, sending: Sending, upstream_id: str, *, found: bool) -> None:
         """Wait to be called."""
 
 
 class Telling(Protocol):
     """An upstream that is told more when its bot is to speak."""
 
-    def told(self, turn: Turn) -> str:
+    def told(self, turn: Turn, picture: Picture | None) -> str:
         """Give what the bot is to be told for the turn's reply only."""
 
 
@@ -80,10 +81,10 @@ class Pulled:
         """Note that the message may be upstream from now on, whoever dies."""
         await self._pulls.prepare(sending.conversation, self._expected(sending, upstream_id), patience=patience)
 
-    async def ask(self, sending: Sending, upstream_id: str) -> None:
-        """Have the reply pulled now."""
-        await self._pulls.ask(sending.conversation, self._expected(sending, upstream_id))
+    async def ask(self, sending: Sending, upstream_id: str, *, found: bool) -> None:
+        """Have the reply pulled now; the bot may have answered what was there already."""
+        await self._pulls.ask(sending.conversation, self._expected(sending, upstream_id), found=found)
 
     def _expected(self, sending: Sending, upstream_id: str) -> Expected:
-        brief = Brief(sending.key, self._upstream.told(sending.turn))
+        brief = Brief(sending.key, self._upstream.told(sending.turn, sending.picture))
         return Expected(sending.turn_id, upstream_id, sending.message, sending.meta, brief)

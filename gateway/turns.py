@@ -94,6 +94,7 @@ class Turns:
                         conversation,
                         entered.turn_id,
                         incoming.turn,
+                        incoming.picture,
                         incoming.caller.upstream_key,
                         proposal.message,
                         proposal.meta,
@@ -168,9 +169,9 @@ class Turns:
         )
         if state == "lost":
             raise errors.UpstreamTimeout("the upstream took too long to take the message; send it again")
-        if state == "posted":
+        if place.incoming.text is not None:
             with contextlib.suppress(errors.StoreUnavailable):  # what was prepared falls due by itself, a little later
-                await self._replies.ask(place.sending, upstream_id)
+                await self._replies.ask(place.sending, upstream_id, found=posting.found)
 
     async def _abandon(self, place: Place, *, settled: bool) -> None:
         # A store that is away now cannot take this either: the lease runs out, and the transcript settles the turn.

@@ -113,9 +113,12 @@ class Pulls:
         """Note that a message is about to be sent, whose sender has so long to say that it was."""
         await self._expect("prepare", conversation, expected, patience)
 
-    async def ask(self, conversation: keys.ConversationKeys, expected: Expected) -> None:
-        """Have the reply pulled: the upstream has taken the message."""
-        self.on_due(await self._expect("ask", conversation, expected, timedelta()))
+    async def ask(self, conversation: keys.ConversationKeys, expected: Expected, *, found: bool = False) -> None:
+        """Have the reply pulled: the upstream has taken the message, or was found to hold it from an earlier attempt.
+
+        Of a message that was found the bot may have spoken already: whoever pulls looks first.
+        """
+        self.on_due(await self._expect("look" if found else "ask", conversation, expected, timedelta()))
 
     async def claim(self, limit: int, lease: timedelta) -> Claims | None:
         """Claim of each shard at most so many due pulls, in one round trip; None when no shard answered."""

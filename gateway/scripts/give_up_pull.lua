@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Give a reply up that cannot be had: what awaits it becomes one dead letter without a text.
+-- Give a reply up that cannot be had: what awaits it becomes one dead letter without a text, for the newest turn that
+-- has a webhook. Clients that wait for an answer find their turn gone.
 --
 -- KEYS  1 pulls  2 pull  3 turns  4 dead  5 fingerprints
 -- ARGV  1 offset ms  2 key prefix  3 conversation digest  4 fence  5 reason  6 cause  7 HTTP status or ''
@@ -14,13 +15,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local function turn_key(id) return prefix .. 'turn:' .. id end
 
-local waiting = {}
+local waiting, letter = {}, ''
 for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
-  if redis.call('HGET', turn_key(id), 'state') == 'posted' then waiting[#waiting + 1] = id end
+  local turn = redis.call('HMGET', turn_key(id), 'state', 'webhook')
+  if turn[1] == 'posted' then
+    waiting[#waiting + 1] = id
+    if turn[2] ~= '' then letter = id end
+  end
 end
-local letter = ''
-if #waiting > 0 then
-  letter = waiting[#waiting]
+if letter ~= '' then
   local newest = redis.call('HMGET', turn_key(letter), 'webhook', 'meta', 'due', 'accepted_at', 'delay')
   local meta = newest[2] or '{}'
   local reply = prefix .. 'reply:' .. letter
@@ -31,12 +34,12 @@ if #waiting > 0 then
     'reason', ARGV[5], 'cause', ARGV[6], 'status', ARGV[7], 'died_at', now)
   redis.call('EXPIRE', reply, ARGV[8])
   redis.call('ZADD', dead, now, letter)
-  for _, id in ipairs(waiting) do
-    local print = redis.call('HGET', turn_key(id), 'fingerprint')
-    if print and redis.call('HGET', fingerprints, print) == id then redis.call('HDEL', fingerprints, print) end
-    redis.call('LREM', turns, 1, id)
-    redis.call('DEL', turn_key(id))
-  end
+end
+for _, id in ipairs(waiting) do
+  local print = redis.call('HGET', turn_key(id), 'fingerprint')
+  if print and redis.call('HGET', fingerprints, print) == id then redis.call('HDEL', fingerprints, print) end
+  redis.call('LREM', turns, 1, id)
+  redis.call('DEL', turn_key(id))
 end
 redis.call('DEL', pull)
 redis.call('ZREM', pulls, digest)

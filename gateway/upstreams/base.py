@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway import errors
+from mappings import fates
 from mappings.context import Context
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 from mappings.wire import v1
@@ -87,7 +88,7 @@ class AssetSource(Protocol):
 class Upstream(Protocol):
     """One stateful API."""
 
-    dialect: str
+    dialect: fates.Upstream
     base_url: str
     takes_user_messages: bool
     """Whether `add` takes messages of the user's."""

@@ -12,18 +12,19 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from urllib.parse import quote
 
 from gateway import errors, http
 from gateway.upstreams import calling
 from gateway.upstreams.base import Call, ConversationGone, OutcomeUnknown
 from gateway.upstreams.pulling import Spoken
-from mappings import chatbotkit, context, generation
+from mappings import chatbotkit, context, fates, generation
 from mappings.errors import MalformedAnswer
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 from mappings.wire import chatbotkit as wire
 
-DIALECT = "chatbotkit"
+DIALECT: Final = "chatbotkit"
 
 MAX_PAGES = 50
 """Pages of a list that are read at most, newest first: what is known of a conversation is its end."""
@@ -38,7 +39,7 @@ class ChatBotKit:
     ChatBotKit's bot for V1's; one that it lacks goes as it is.
     """
 
-    dialect = DIALECT
+    dialect: fates.Upstream = DIALECT
     takes_user_messages = True
     keeps_what_it_speaks = True
 
@@ -58,10 +59,9 @@ class ChatBotKit:
         """Refuse: nobody was given a URL to call."""
         raise MalformedAnswer("ChatBotKit calls nobody back")
 
-    def told(self, turn: Turn) -> str:
+    def told(self, turn: Turn, picture: Picture | None) -> str:
         """Give what the bot is to be told for the turn's reply only."""
-        request = turn.request
-        return chatbotkit.backstory(context.carry(request), picture=context.picture(request))
+        return chatbotkit.backstory(context.carry(turn.request), picture=picture)
 
 
 class ChatBotKitSession(calling.Calls):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.upstreams.base import Call
-from mappings import generation
+from mappings import fates, generation
 from mappings.turn import Message
 
 
@@ -40,7 +40,7 @@ class Source(Protocol):
 class Sources(Protocol):
     """An upstream whose replies are pulled."""
 
-    dialect: str
+    dialect: fates.Upstream
 
     def session(self, key: str) -> Source:
         """Begin dealings under the key."""

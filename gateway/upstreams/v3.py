@@ -3,23 +3,24 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from urllib.parse import quote, urlencode
 
 from gateway import errors, http
 from gateway.upstreams import calling
 from gateway.upstreams.base import OutcomeUnknown
-from mappings import v3
+from mappings import fates, v3
 from mappings.context import Context
 from mappings.errors import MalformedAnswer
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 
-DIALECT = "v3"
+DIALECT: Final = "v3"
 
 
 class V3:
     """The upstream at `base_url`, which may carry a path prefix; shared by all turns of the process."""
 
-    dialect = DIALECT
+    dialect: fates.Upstream = DIALECT
     takes_user_messages = False
     keeps_what_it_speaks = False
 

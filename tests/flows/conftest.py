@@ -76,6 +76,7 @@ def gateway_settings(sandbox_url: str, store_url: str, port: int, **changes: Any
         "redis_url": store_url,
         "secret": SECRET,
         "v3_url": sandbox_url,
+        "chatbotkit_url": f"{sandbox_url}/v1",
         "webhook_allow": "127.0.0.0/8",
         "settle_seconds": 0.2,
         "upstream_timeout_seconds": 3,

@@ -278,4 +278,4 @@ async def test_nobody_is_expected_to_call_back(one: World) -> None:
 
 
 async def test_what_the_bot_is_to_be_told_comes_from_the_request(one: World) -> None:
-    assert one.upstream.told(turn(language="es")) == "Write in Spanish (es)."
+    assert one.upstream.told(turn(language="es"), None) == "Write in Spanish (es)."

@@ -29,6 +29,17 @@ local function forget(id)
   redis.call('DEL', turn_key(id))
 end
 
+local function forget_note(digest)
+  local tail = redis.call('HGET', directory, 'tail') or ''
+  for at = #tail - #digest + 1, 1, -#digest do
+    if string.sub(tail, at, at + #digest - 1) == digest then
+      redis.call('HSET', directory, 'tail', string.sub(tail, 1, at - 1) .. string.sub(tail, at + #digest))
+      if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', -1) end
+      return
+    end
+  end
+end
+
 local id = ARGV[3]
 local twin = redis.call('HGET', fingerprints, fingerprint)
 if twin and redis.call('EXISTS', turn_key(twin)) == 1 then id = twin end
@@ -41,10 +52,14 @@ if state == 'posted' or (is_over and is_proven) then
 end
 
 if not state or is_over then
-  -- A segment came for it while it was being posted, and then its sender said nothing more: it may be the upstream's
-  -- answer to it, or a late segment of the reply before. It is opened again, for the transcript to decide.
-  if is_over then redis.call('HDEL', turn, 'unproven', 'count', 'quiet', 'opened_at') end
   if redis.call('LLEN', turns) >= tonumber(ARGV[15]) then return {'full'} end
+  -- A segment came for it while it was being posted, and then its sender said nothing more: it may be the upstream's
+  -- answer to it, or a late segment of the reply before. It is opened again, for the transcript to decide; the tail
+  -- took note of it with that segment, and must not say that the upstream holds what is still in question.
+  if is_over then
+    redis.call('HDEL', turn, 'unproven', 'count', 'quiet', 'opened_at')
+    if ARGV[18] ~= '' then forget_note(ARGV[18]) end
+  end
   state = is_over and 'posting' or 'queued'
   redis.call('HSET', turn, 'state', state, 'fingerprint', fingerprint, 'webhook', ARGV[6],
     'accepted_at', now, 'delay', ARGV[7], 'due', now + ARGV[7], 'not_before', now + ARGV[8],

@@ -50,3 +50,24 @@ async def test_a_message_is_acknowledged_whatever_the_bot_said_while_it_was_bein
     accepted = await asking
     assert await posts_of(world, "two") == 1
     assert accepted.status_code == 200
+
+
+async def test_a_message_whose_post_was_answered_by_nobody_but_the_bot_is_posted_once(world: World) -> None:
+    await world.complete(message="one")
+    await world.sandbox.deliveries(1)
+    # The upstream takes the message and cannot say so, nor show its transcript.
+    await world.sandbox.arm(
+        RequestFault(method="POST", path=MESSAGES, when="after", status=500),
+        RequestFault(method="GET", path="*/api/conversations/*", status=500, times=None),
+    )
+    before = len(await world.sandbox.callbacks())
+    failed = await world.complete(message="two", min_delay=50, max_delay=50)
+    assert failed.status_code >= 500
+    await world.sandbox.callbacks(before + 1)  # the reply to it comes before the client asks again
+    await world.sandbox.arm()
+
+    again = await world.complete(message="two", min_delay=50, max_delay=50)
+
+    assert again.status_code == 200
+    [conversation] = await world.sandbox.conversations()
+    assert [one["text"] for one in conversation["messages"] if not one["from_bot"]] == ["one", "two"]

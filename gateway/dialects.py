@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from gateway import auth, http, mapping_log
 from gateway.relay.puller import Puller
@@ -60,7 +61,9 @@ async def connect(settings: Settings, store: Store, queue: Queue, secrets: Seque
         generations = await stack.enter_async_context(_client(seconds))
         upstream = ChatBotKit(settings.chatbotkit_url, client, generations=generations, bots=settings.load_bot_map())
         pulls = Pulls(store, Sealer(secrets))
-        puller = Puller(pulls, queue, upstream, observer=mapping_log)
+        puller = Puller(
+            pulls, queue, upstream, observer=mapping_log, lease=timedelta(seconds=settings.pull_lease_seconds)
+        )
         yield Connected(upstream, ChatBotKitAssets(), Pulled(pulls, upstream), puller)
 
 

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     history_forked: Literal["continue", "reseed"] = Field(
         "continue", description="when a client has edited its history: go on, or begin anew with it"
     )
+    pull_lease_seconds: float = Field(
+        15, ge=1, le=300, description="silence of a process that pulls a reply after which another one goes on with it"
+    )
     grace_seconds: float = Field(25, ge=1, le=600, description="time to drain after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe log line")
     log_format: Literal["json", "console"] = Field("json", description="shape of log lines")

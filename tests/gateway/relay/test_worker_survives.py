@@ -56,11 +56,8 @@ class Server:
         self._process = await asyncio.create_subprocess_exec(
             engine.find(), *options, *always, cwd=self._directory, stdout=DEVNULL
         )
-        async with connect(self.url) as store, asyncio.timeout(10):
-            while True:
-                with contextlib.suppress(errors.StoreUnavailable):
-                    return await store.ping()
-                await asyncio.sleep(0.01)
+        async with connect(self.url) as store:
+            await takes_calls(store)
 
     async def kill(self) -> None:
         """Kill it as it is."""
@@ -68,6 +65,15 @@ class Server:
             self._process.kill()
             await self._process.wait()
             self._process = None
+
+
+async def takes_calls(store: Store) -> None:
+    """Wait until the store takes calls; one that was away is asked again a little later."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(errors.StoreUnavailable):
+                return await store.ping()
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -136,6 +142,7 @@ async def test_an_outcome_that_the_store_could_not_take_is_recorded_when_it_is_b
             answer.set()
             await relay.observations.until(1)
             await server.start()
+            await takes_calls(own_store)
             relay.advance(2 * LEASE)
             await reply(own_store, relay.queue, "b", conversation(2))
             await relay.receivers.until(2)
@@ -156,6 +163,7 @@ async def test_a_worker_stops_though_the_store_is_away(
             await relay.receivers.until(1)
             await server.kill()
     await server.start()
+    await takes_calls(own_store)
     assert await relay.queue.count() == Counts(pending=1, due=0, dead=0)
 
 

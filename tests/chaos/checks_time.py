@@ -40,7 +40,9 @@ def never_early(story: Story, finding: Finding) -> None:
                 finding.hold(early <= EARLY_SECONDS, what, excuse=excuse)
 
 
-@invariant("I9", "no delivery later than its window and its last segment allow, + 1 s; near a fault, + the lease")
+@invariant(
+    "I9", "no delivery later than its window and its last segment allow, + 1 s; near a fault, + the lease", timed=True
+)
 def never_late(story: Story, finding: Finding) -> None:
     """Compare each delivery's first attempt with what it had to wait for."""
     limits = story.logs.limits
@@ -65,7 +67,7 @@ def never_late(story: Story, finding: Finding) -> None:
     finding.figures["of"] = len(lateness)
 
 
-@invariant("I21", "receivers that hang or fail do not delay what goes to the others")
+@invariant("I21", "receivers that hang or fail do not delay what goes to the others", timed=True)
 def nobody_held_up(story: Story, finding: Finding) -> None:
     """Hold what the receivers that answer have got, far from faults, against a tenth of what is late."""
     if not any(arrival.receiver == "hanging" for arrival in story.logs.arrivals):

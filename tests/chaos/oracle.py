@@ -31,11 +31,12 @@ Check: TypeAlias = Callable[[Story, Finding], None]
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """One invariant by its name, with the statement that is checked."""
+    """One invariant by its name, with the statement that is checked. `timed`: it needs a machine that is not busy."""
 
     name: str
     statement: str
     check: Check
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,11 @@ class Judgement:
 INVARIANTS: list[Invariant] = []
 
 
-def invariant(name: str, statement: str) -> Callable[[Check], Check]:
+def invariant(name: str, statement: str, *, timed: bool = False) -> Callable[[Check], Check]:
     """Enter a check under an invariant's name."""
 
     def enter(check: Check) -> Check:
-        INVARIANTS.append(Invariant(name, statement, check))
+        INVARIANTS.append(Invariant(name, statement, check, timed))
         return check
 
     return enter

@@ -6,10 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway import auth
 from gateway.relay.breakers import THRESHOLD
 from gateway.sandbox.faults import RequestFault
 from gateway.store import Store
-from tests.flows.conftest import BOT, World, running_world
+from tests.flows.conftest import BOT, KEY, SECRET, World, running_world
 
 TOKEN = "the-admins-token-4711"
 SECRETS = ("t0ken", "hello dead")
@@ -109,7 +110,7 @@ async def test_what_cannot_be_done_is_said_in_the_clients_shape(
 async def test_a_conversation_is_shown_and_forgotten(world: World) -> None:
     await world.complete()
     [conversation] = await world.sandbox.conversations()
-    tenant = world.gateway.api._authenticator.tenant_of("client-key-1")
+    tenant = auth.Authenticator([SECRET.encode()], {}).tenant_of(KEY)
     pair = {"tenant": tenant, "bot_id": BOT, "user_id": "u-1"}
     shown = await ask(world, "GET", "/conversations", params=pair)
     assert shown.json() == {"conversation_id": conversation["id"]}

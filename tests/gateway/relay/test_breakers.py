@@ -231,12 +231,13 @@ async def test_what_waits_behind_a_receiver_that_never_comes_back_is_given_up_in
         await relay.observations.until(THRESHOLD)
         await a_round(relay)
         await fall_due(relay, 1, first=100)
+        await a_round(relay)  # it is handed back
         for_years = {"until": 2**43}  # as if probe after probe had failed
         await store.redis.hset(keys.BreakerKeys.of(TENANT, "down.example").breaker, mapping=for_years)
         relay.clock.ahead += breakers_module.REFRESH_SECONDS
         relay.advance(timedelta(hours=1))
-        seen = await relay.observations.until(2 * THRESHOLD + 3)
-    assert {one.outcome for one in seen[THRESHOLD + 2 :]} == {DeadLettered(Reason.AGE, "breaker_open")}
+        seen = await relay.observations.until(2 * THRESHOLD + 5)
+    assert {one.outcome for one in seen[THRESHOLD + 4 :]} == {DeadLettered(Reason.AGE, "breaker_open")}
     assert {letter.cause for letter in await dead_letters.newest(store, 99)} == {"breaker_open"}
     assert len(sent_to(relay, "down.example")) == THRESHOLD
 

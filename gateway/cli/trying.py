@@ -22,11 +22,20 @@ INTERRUPTED = 130
 @click.option("--json", "as_json", is_flag=True, help="print the story as one JSON object")
 @click.option("--port", default=8080, show_default=True, type=PORT, help="the gateway's port; 0 takes a free one")
 @click.option("--sandbox-port", default=8090, show_default=True, type=PORT, help="the sandbox's port; 0 likewise")
+@click.option(
+    "--upstream",
+    default="v3",
+    show_default=True,
+    type=click.Choice(get_args(fates.Upstream)),
+    help="what the sandbox is to be for the gateway",
+)
 @common.failing_clearly
-def demo_command(*, once: bool, as_json: bool, port: int, sandbox_port: int) -> None:
+def demo_command(*, once: bool, as_json: bool, port: int, sandbox_port: int, upstream: fates.Upstream) -> None:
     """Run store, sandbox and gateway together, send a V1 request and tell its story."""
     try:
-        ending = common.run_async(demo.run(once=once, as_json=as_json, port=port, sandbox_port=sandbox_port))
+        ending = common.run_async(
+            demo.run(once=once, as_json=as_json, port=port, sandbox_port=sandbox_port, upstream=upstream)
+        )
     except demo.PortUnavailable as error:
         flag = {"gateway": "--port", "sandbox": "--sandbox-port"}[error.whose]
         raise click.ClickException(f"{error}; choose another with {flag}, 0 takes a free one") from error

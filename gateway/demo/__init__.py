@@ -17,6 +17,7 @@ import click
 
 from gateway import app, logs, sandbox, server, settings
 from gateway.demo import story, telling
+from mappings import fates
 
 __all__ = ["Ending", "PortUnavailable", "run"]
 
@@ -39,13 +40,14 @@ class PortUnavailable(Exception):
         self.whose = whose
 
 
-async def run(*, once: bool, as_json: bool, port: int, sandbox_port: int) -> Ending:
+async def run(*, once: bool, as_json: bool, port: int, sandbox_port: int, upstream: fates.Upstream = "v3") -> Ending:
     """Tell the story, then stay up until interrupted unless it is only `once`. Port 0 takes a free one.
 
     Ctrl-C and SIGTERM end it at any time. Raises `PortUnavailable`.
     """
     told: list[story.Story] = []
-    showing = asyncio.create_task(_show(told, once=once, as_json=as_json, port=port, sandbox_port=sandbox_port))
+    everything = _everything(log := story.MappingLog(), port, sandbox_port, upstream)
+    showing = asyncio.create_task(_show(told, log, everything, upstream, once=once, as_json=as_json))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, showing.cancel)
@@ -57,13 +59,21 @@ async def run(*, once: bool, as_json: bool, port: int, sandbox_port: int) -> End
     return Ending.ARRIVED if told[0].arrived_in_window else Ending.MISSED
 
 
-async def _show(told: list[story.Story], *, once: bool, as_json: bool, port: int, sandbox_port: int) -> None:
+async def _show(
+    told: list[story.Story],
+    log: story.MappingLog,
+    everything: contextlib.AbstractAsyncContextManager[tuple[str, str]],
+    upstream: fates.Upstream,
+    *,
+    once: bool,
+    as_json: bool,
+) -> None:
     """Run everything and tell the story; it is in `told` once it has been told."""
-    log = story.MappingLog()
-    async with _everything(log, port, sandbox_port) as (gateway_url, sandbox_url):
+    async with everything as (gateway_url, sandbox_url):
         if not as_json:
-            click.echo(telling.introduction(gateway_url, sandbox_url))
-        happened = await story.follow(log, gateway_url, sandbox_url, tell=_silently if as_json else _aloud)
+            click.echo(telling.introduction(gateway_url, sandbox_url, upstream))
+        tell = _silently if as_json else _aloud
+        happened = await story.follow(log, gateway_url, sandbox_url, tell=tell, upstream=upstream)
         told.append(happened)
         if as_json:
             click.echo(json.dumps(asdict(happened), ensure_ascii=False, indent=2))
@@ -83,7 +93,9 @@ def _silently(_event: story.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _everything(log: story.MappingLog, port: int, sandbox_port: int) -> AsyncIterator[tuple[str, str]]:
+async def _everything(
+    log: story.MappingLog, port: int, sandbox_port: int, upstream: fates.Upstream
+) -> AsyncIterator[tuple[str, str]]:
     """Run store, sandbox and gateway; give the URLs of the gateway and of the sandbox."""
     async with contextlib.AsyncExitStack() as stack:
         data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
@@ -91,7 +103,9 @@ async def _everything(log: story.MappingLog, port: int, sandbox_port: int) -> As
             sandbox_url = await stack.enter_async_context(sandbox.serve(host=HOST, port=sandbox_port))
         port = port or _free_port()
         effective = settings.load(
+            upstream=upstream,
             v3_url=sandbox_url,
+            chatbotkit_url=f"{sandbox_url}/v1",
             public_url=f"http://{HOST}:{port}",
             host=HOST,
             port=port,

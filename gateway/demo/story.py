@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from mappings import receipt
+from mappings import fates, parity, receipt
 
 API_KEY = "demo-key"
 PATIENCE_SECONDS = 30
@@ -66,6 +66,7 @@ class Story:
     """
 
     request: dict[str, Any]
+    upstream: str = "V3"
     acknowledgement: dict[str, Any] = field(default_factory=dict)
     losses: str | None = None
     plan: str = ""
@@ -128,6 +129,14 @@ class Sandbox:
                 self._seen["callbacks"] = callback["n"]
                 yield callback
 
+    async def receives(self) -> AsyncIterator[dict[str, Any]]:
+        """Give the calls that let the bot speak as they end, without end."""
+        while True:
+            path = f"/sandbox/calls/wait?since={self._seen['calls']}&path=*/receive&timeout={PATIENCE_SECONDS}"
+            for call in await self._entries("calls", path):
+                self._seen["calls"] = call["n"]
+                yield call
+
     async def delivery(self) -> dict[str, Any] | None:
         """Wait for the inbox's next delivery; None when none comes within `PATIENCE_SECONDS`."""
         path = f"/inbox/wait?after={self._seen['deliveries']}&timeout={PATIENCE_SECONDS}"
@@ -152,14 +161,28 @@ class Narrator:
         self.story.events.append(event)
         self._tell(event)
 
+    def note_call(self, call: dict[str, Any]) -> None:
+        """Note a call of the gateway's to the upstream."""
+        self.story.upstream_calls.append(call)
+        details = _describe_body(call, self.story.upstream)
+        who = "gateway → V3" if self.story.upstream == "V3" else f"→ {self.story.upstream}"
+        self.note(who, _describe_call(call), call["at"], *details)
+
     def since(self, at: float | str) -> float:
         """Give the seconds from the beginning to a moment."""
         return (datetime.fromisoformat(at).timestamp() if isinstance(at, str) else at) - self.began
 
 
-async def follow(log: MappingLog, gateway_url: str, sandbox_url: str, *, tell: Callable[[Event], None]) -> Story:
+async def follow(
+    log: MappingLog,
+    gateway_url: str,
+    sandbox_url: str,
+    *,
+    tell: Callable[[Event], None],
+    upstream: fates.Upstream = "v3",
+) -> Story:
     """Send the request and follow it until its reply is in the inbox; each event is told as it comes."""
-    story = Story(REQUEST | {"webhook": sandbox_url + WEBHOOK_PATH})
+    story = Story(REQUEST | {"webhook": sandbox_url + WEBHOOK_PATH}, upstream=parity.TITLES[upstream])
     async with httpx.AsyncClient(timeout=PATIENCE_SECONDS + 5, trust_env=False) as client:
         sandbox = Sandbox(sandbox_url, client)
         await sandbox.mark()
@@ -170,13 +193,13 @@ async def follow(log: MappingLog, gateway_url: str, sandbox_url: str, *, tell: C
         )
         answered = time.time()
         for call in await sandbox.calls():
-            story.upstream_calls.append(call)
-            narrator.note("gateway → V3", _describe_call(call), call["at"], *_describe_body(call))
+            if not call["path"].endswith("/receive"):  # told when it has ended
+                narrator.note_call(call)
         _note_answer(narrator, answer, answered)
         accepted = next(log.find("turn.accepted"), None)
         if answer.status_code == 200 and accepted:
             _note_translation(narrator, accepted, answered)
-            await _follow_reply(narrator, sandbox)
+            await _follow_reply(narrator, sandbox, pushed=upstream == "v3")
     return story
 
 
@@ -200,10 +223,13 @@ def _note_translation(narrator: Narrator, accepted: dict[str, Any], at: float) -
     narrator.note("gateway", f"draws {story.drawn_seconds:.2f} s from the window of {window}", at)
 
 
-async def _follow_reply(narrator: Narrator, sandbox: Sandbox) -> None:
+async def _follow_reply(narrator: Narrator, sandbox: Sandbox, *, pushed: bool) -> None:
     story = narrator.story
 
     async def hear() -> None:
+        if not pushed:
+            async for call in sandbox.receives():
+                narrator.note_call(call)
         async for callback in sandbox.callbacks():
             story.callbacks.append(callback)
             text = _quoted(callback["json"]["message"]["text"])
@@ -241,26 +267,39 @@ def _describe_call(call: dict[str, Any]) -> str:
     return f"{call['method']} {path} → {call['status']} in {call['milliseconds']:.1f} ms"
 
 
-def _describe_body(call: dict[str, Any]) -> tuple[str, ...]:
+def _describe_body(call: dict[str, Any], upstream: str = "V3") -> tuple[str, ...]:
     """Say what a call to the upstream is for, in as many lines as that takes."""
+    return tuple(_purposes(call, upstream))
+
+
+def _purposes(call: dict[str, Any], upstream: str) -> Iterator[str]:
     match call["method"], call["json"]:
         case "GET", _:
-            return ("looks for what V3 has of this bot and user",)
+            yield f"looks for what {upstream} has of this bot and user"
         case _, {"with_messages": messages, **rest}:
             said = (f"{'bot' if one['from_bot'] else 'user'} {_quoted(one['text'])}" for one in messages)
-            return (f"creates the conversation with the client's history: {', '.join(said)}", *_describe_rest(rest))
-        case _, {"message": {"text": text}}:
-            return (f"adds the user's new message {_quoted(text)}",)
+            yield f"creates the conversation with the client's history: {', '.join(said)}"
+            yield from _describe_rest(rest)
+        case _, {"messages": messages}:
+            said = (f"{one['type']} {_quoted(one['text'])}" for one in messages)
+            yield f"creates the conversation with the client's history: {', '.join(said)}"
+        case _, {"message": {"text": text}} | {"text": text}:
+            yield f"adds the user's new message {_quoted(text)}"
+        case _, {"extensions": {"backstory": backstory}}:
+            yield "lets the bot speak, and tells it for this call only:"
+            yield from backstory.splitlines()
         case _, {**body}:
-            return tuple(_describe_rest(body))
+            yield from _describe_rest(body)
         case _:
-            return ()
+            pass
 
 
 def _describe_rest(body: Mapping[Any, Any]) -> Iterator[str]:
     if "webhook" in body:
         yield f"callbacks to {_shortened(body['webhook'])}"
-    told = ", ".join(name for name in body if name in {"attributes", "freeform", "platform", "segment", "username"})
+    told = ", ".join(
+        name for name in body if name in {"attributes", "freeform", "meta", "platform", "segment", "username"}
+    )
     if told:
         yield f"says what V1 was told of the chat, in {told}"
 
@@ -271,7 +310,7 @@ def _webhook_of(delivery: dict[str, Any]) -> str:
 
 def _shortened(path: str) -> str:
     """Leave of long names in a path as much as tells them apart."""
-    return re.sub(r"(/[\w-]{8})[\w-]{24,}", r"\1…", path)
+    return re.sub(r"(/[\w-]{8})[\w-]{16,}", r"\1…", path)
 
 
 def _spaced(body: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from gateway.demo.story import API_KEY, PATIENCE_SECONDS, REQUEST, Event, Story
+from mappings import fates, parity
 
 COLUMNS: Final = (60, 140)
 """Narrower lines would break every word, wider ones are hard to read."""
@@ -26,11 +27,13 @@ def line(event: Event) -> str:
     return "\n".join(lines)
 
 
-def introduction(gateway_url: str, sandbox_url: str) -> str:
+def introduction(gateway_url: str, sandbox_url: str, upstream: fates.Upstream = "v3") -> str:
     """Say what is about to be seen, and where it runs."""
+    title = parity.TITLES[upstream]
+    told = f"One request of a V1 client, carried onto {title} and its reply brought back."
     return (
-        f"{click.style('One request of a V1 client, carried onto V3 and its reply brought back.', bold=True)}\n"
-        f"gateway {gateway_url} · sandbox, V3 and the webhook in one, {sandbox_url} · store embedded\n"
+        f"{click.style(told, bold=True)}\n"
+        f"gateway {gateway_url} · sandbox, {title} and the webhook in one, {sandbox_url} · store embedded\n"
     )
 
 
@@ -44,8 +47,9 @@ def conclusion(story: Story) -> str:
     arrived = f"\nThe reply arrived {story.delivered_after_seconds:.2f} s after the request"
     if not story.arrived_in_window:
         return click.style(f"{arrived}: not in its window of {window}.", fg="red")
-    segments = len(story.callbacks)
-    return click.style(f"{arrived}, in its window of {window}: one delivery of {segments} segments.", fg="green")
+    segments = len(story.callbacks) or 1  # what is pulled comes in one
+    said = f"{segments} segment{'' if segments == 1 else 's'}"
+    return click.style(f"{arrived}, in its window of {window}: one delivery of {said}.", fg="green")
 
 
 def invitation(gateway_url: str, sandbox_url: str) -> str:

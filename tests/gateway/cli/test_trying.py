@@ -50,6 +50,16 @@ def test_the_demo_tells_the_story_as_json_and_ends_well() -> None:
     assert {call["path"].split("/")[2] for call in story["upstream_calls"]} >= {"conversations"}
 
 
+def test_the_demo_tells_the_same_story_with_chatbotkit_behind_the_gateway() -> None:
+    result = process("demo", "--once", "--json", "--upstream", "chatbotkit", *FREE)
+    assert result.returncode == 0, result.stderr
+    story = json.loads(result.stdout)
+    assert story["arrived_in_window"]
+    paths = [call["path"].rpartition("/")[2] for call in story["upstream_calls"]]
+    assert paths == ["list", "create", "update", "send", "receive"]
+    assert (story["callbacks"], len(story["delivery"]["json"]["completion"])) == ([], 1)
+
+
 @pytest.mark.parametrize("flag", ["--port", "--sandbox-port"])
 def test_the_demo_names_the_flag_of_a_port_that_is_taken(flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

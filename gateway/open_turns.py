@@ -98,9 +98,9 @@ class OpenTurns:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience.total_seconds()
         pause = FIRST_POLL_SECONDS
-        turn_id = proposal.turn_id
+        awaited = ""
         while True:
-            answer = await self._open(conversation, proposal, turn_id)
+            answer = await self._open(conversation, proposal, awaited)
             status: Literal["full", "joined", "enter", "wait"] = answer[0]
             match status:
                 case "full":
@@ -119,7 +119,7 @@ class OpenTurns:
                         directory=dict(zip(fields, fields, strict=True)),
                     )
                 case "wait":
-                    turn_id = answer[1]  # whatever becomes of the one that is waited for, this request is the same
+                    awaited = answer[1]  # whatever becomes of that one, this request is the same
             if loop.time() > deadline:
                 await self._withdraw(conversation, proposal, answer[1])
                 raise errors.TooManyTurns(
@@ -228,22 +228,22 @@ class OpenTurns:
         )
         return state
 
-    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str) -> Answer:
+    async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal, awaited: str) -> Answer:
         try:
-            return await self._run_open(conversation, proposal, turn_id)
+            return await self._run_open(conversation, proposal, awaited)
         except errors.StoreUnavailable:
             # It may have been carried out, or yet be, and nobody would know that the place is free.
             self._store.later(
-                self._abandoning(conversation, proposal, turn_id, settled=turn_id == proposal.turn_id), self._lease
+                self._abandoning(conversation, proposal, awaited or proposal.turn_id, settled=not awaited), self._lease
             )
             raise
 
-    async def _run_open(self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str) -> Answer:
+    async def _run_open(self, conversation: keys.ConversationKeys, proposal: Proposal, awaited: str) -> Answer:
         answer: Answer = await self._store.run(
             "open_turn",
             [conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints],
             conversation.shard.prefix,
-            turn_id,
+            proposal.turn_id,
             proposal.caller,
             proposal.fingerprint,
             proposal.webhook,
@@ -260,6 +260,7 @@ class OpenTurns:
             AWAITED_MS,
             proposal.note,
             "1" if proposal.keep else "",
+            awaited,
         )
         return answer
 

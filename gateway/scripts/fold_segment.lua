@@ -52,7 +52,11 @@ local answered, unnoted = {}, {}
 if ARGV[12] == '' then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
     local state = redis.call('HGET', turn_key(id), 'state')
-    if state == 'posted' or state == 'posting' then answered[#answered + 1] = id end
+    -- Of a turn that was opened again, what goes on with the reply that it has is no new one.
+    local reply = state == 'posting' and redis.call('HGET', turn_key(id), 'reply')
+    local goes_on = reply and reply == redis.call('LINDEX', outbox, -1)
+      and redis.call('HEXISTS', reply_key(reply), 'frozen') == 0
+    if (state == 'posted' or state == 'posting') and not goes_on then answered[#answered + 1] = id end
     if state == 'posting' then unnoted[#unnoted + 1] = redis.call('HGET', turn_key(id), 'note') or '' end
   end
 end

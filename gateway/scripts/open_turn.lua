@@ -4,11 +4,13 @@
 --
 -- KEYS  1 directory  2 turns  3 lock  4 fingerprints
 -- ARGV  1 offset ms  2 key prefix  3 turn id  4 caller (owner token of this request)  5 fingerprint
---       6 webhook, '' for a turn whose client waits for the answer  7 drawn delay ms  8 min delay ms  9 settle ms  10 meta  11 message digest  12 sent_at s
+--       6 webhook, '' for a turn whose client waits for the answer  7 drawn delay ms  8 min delay ms
+--       9 settle ms  10 meta  11 message digest  12 sent_at s
 --       13 lock lease ms  14 patience ms: how long a waiter counts as alive  15 most open turns  16 turn TTL s
 --       17 how long a turn may await its reply before it no longer holds up others, ms
 --       18 digest by which the conversation's tail will remember the message, '' for one that it will not
 --       19 '1' for a turn that is remembered after its reply has gone out
+--       20 id of the turn that this request was told to wait for, '' at first
 -- Returns one of
 --   {'full'}                                     the conversation has as many open turns as it may
 --   {'joined', turn id, drawn delay ms}          the same request is already with the upstream, or was
@@ -42,7 +44,11 @@ end
 
 local id = ARGV[3]
 local twin = redis.call('HGET', fingerprints, fingerprint)
-if twin and redis.call('EXISTS', turn_key(twin)) == 1 then id = twin end
+if twin and redis.call('EXISTS', turn_key(twin)) == 1 then
+  id = twin
+elseif ARGV[20] ~= '' and redis.call('EXISTS', turn_key(ARGV[20])) == 1 then
+  id = ARGV[20] -- its reply has gone out meanwhile
+end
 local turn = turn_key(id)
 local state = redis.call('HGET', turn, 'state')
 local is_over = state == 'answered' or state == 'delivered'
@@ -91,7 +97,8 @@ if quiet > now then return wait(quiet - now) end
 
 local unsettled = {}
 for _, other in ipairs(redis.call('LRANGE', turns, 0, -1)) do
-  local seen = redis.call('HMGET', turn_key(other), 'state', 'alive_until', 'message', 'sent_at', 'webhook', 'posted_at')
+  local seen = redis.call('HMGET', turn_key(other), 'state', 'alive_until', 'message', 'sent_at', 'webhook',
+    'posted_at')
   if seen[1] == 'posting' then unsettled[#unsettled + 1] = {other, seen[3], seen[4]} end
   if other == id then
     break

@@ -159,7 +159,7 @@ async def test_a_waiter_whose_process_died_loses_its_place(open_turns: OpenTurns
     await enter(open_turns, first)
     with pytest.raises(errors.TooManyTurns):
         await open_turns.enter(CONVERSATION, proposal(), timedelta(0))
-    await open_turns._open(CONVERSATION, dead, dead.turn_id)  # waits, and never asks again
+    await open_turns._open(CONVERSATION, dead, "")  # waits, and never asks again
     await record(open_turns, first)
     entering = asyncio.create_task(enter(open_turns, heir))
     while await store.redis.llen(CONVERSATION.turns) < 3:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway import auth, http, mapping_log
-from gateway.relay.puller import Puller
+from gateway.relay.puller import Bounds, Puller
 from gateway.relay.pulls import Pulls
 from gateway.relay.queue import Queue
 from gateway.replies import Pulled, Pushed, Replies
@@ -62,7 +62,13 @@ async def connect(settings: Settings, store: Store, queue: Queue, secrets: Seque
         upstream = ChatBotKit(settings.chatbotkit_url, client, generations=generations, bots=settings.load_bot_map())
         pulls = Pulls(store, Sealer(secrets))
         puller = Puller(
-            pulls, queue, upstream, observer=mapping_log, lease=timedelta(seconds=settings.pull_lease_seconds)
+            pulls,
+            queue,
+            upstream,
+            observer=mapping_log,
+            bounds=Bounds(
+                lease=timedelta(seconds=settings.pull_lease_seconds), compact_after=settings.compact_after_messages
+            ),
         )
         yield Connected(upstream, ChatBotKitAssets(), Pulled(pulls, upstream), puller)
 

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     history_forked: Literal["continue", "reseed"] = Field(
         "continue", description="when a client has edited its history: go on, or begin anew with it"
     )
+    compact_after_messages: int = Field(
+        400, ge=0, le=10**6, description="messages after which ChatBotKit sums a conversation up; 0: never"
+    )
     pull_lease_seconds: float = Field(
         15, ge=1, le=300, description="silence of a process that pulls a reply after which another one goes on with it"
     )

@@ -71,6 +71,18 @@ class Trouble:
 KEY_GONE = Trouble("the key cannot be unsealed", is_final=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a claim lasts without a word, how many a process holds, and how long a conversation grows.
+
+    One that has grown by `compact_after` messages is summed up once its reply is there; 0: never.
+    """
+
+    lease: timedelta = LEASE
+    places: int = MAX_UNDER_WAY
+    compact_after: int = 0
+
+
 class Puller:
     """Pulls for one process. `clock` is in monotonic seconds, `draw` uniform in [0, 1)."""
 
@@ -81,19 +93,19 @@ class Puller:
         sources: Sources,
         *,
         observer: Observer,
-        lease: timedelta = LEASE,
+        bounds: Bounds = Bounds(),
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
-        places: int = MAX_UNDER_WAY,
     ) -> None:
         self._pulls = pulls
         self._queue = queue
         self._sources = sources
         self._observer = observer
-        self._lease = lease
+        self._lease = bounds.lease
         self._clock = clock
         self._draw = draw
-        self._places = places
+        self._places = bounds.places
+        self._compact_after = bounds.compact_after
         self._under_way: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -223,7 +235,17 @@ class Puller:
             replies = (await source.spoken(pull.upstream_id, 1)).replies
             message_id = replies[-1].id if replies else f"{pull.conversation.digest}:{pull.fence}"
         await self._fold(pull, Message(from_bot=True, text=heard.text, id=message_id))
-        return await self._end(pull, Result("heard", heard.reason, tokens=heard.tokens, messages=1), asked)
+        result = await self._end(pull, Result("heard", heard.reason, tokens=heard.tokens, messages=1), asked)
+        await self._compact(pull, source)
+        return result
+
+    async def _compact(self, pull: Pull, source: Source) -> None:
+        """Have the conversation summed up if it has grown long; that it fails changes nothing about the reply."""
+        try:
+            if self._compact_after and await self._pulls.is_long(pull, self._compact_after):
+                await source.compact(pull.upstream_id)
+        except (base.ConversationGone, errors.GatewayError) as error:
+            log.warning("pull.not_compacted", error=type(error).__name__)
 
     async def _fold(self, pull: Pull, reply: Message) -> None:
         message_id = reply.id or reconcile.digest(reply)

@@ -149,6 +149,11 @@ class Pulls:
         )
         return ended
 
+    async def is_long(self, pull: Pull, messages: int) -> bool:
+        """Tell, once, that the conversation has as many messages more than when this was last told of it."""
+        told: int = await self.store.run("note_length", [pull.conversation.directory], messages)
+        return told == 1
+
     async def give_up(self, pull: Pull, reason: str, cause: str, status: int | None) -> str | None:
         """Make a dead letter of what awaits the reply; give its id, None when nothing does."""
         conversation, shard = pull.conversation, pull.conversation.shard

@@ -36,6 +36,9 @@ class Source(Protocol):
         `told` is what it is told for this call only. When the outcome is unknown the bot may have spoken.
         """
 
+    async def compact(self, conversation_id: str) -> None:
+        """Have a long conversation summed up, so that the bot need not read all of it."""
+
 
 class Sources(Protocol):
     """An upstream whose replies are pulled."""

@@ -11,7 +11,7 @@ from gateway.sandbox.chatbotkit.driver import ChatBotKitDriver
 from gateway.sandbox.driver import Driver
 from gateway.store import Store
 from tests.flows import process_kit
-from tests.flows.conftest import BOT, KEY
+from tests.flows.conftest import BOT, KEY, running_world
 
 RECEIVE_SECONDS = 20
 LEASE_SECONDS = 2
@@ -104,3 +104,22 @@ async def test_a_drain_hands_a_long_receive_over_and_ends_in_time(store: Store, 
             assert outcomes == ["handed_back"]
         async with process_kit.running(tmp_path, **settings):
             assert len(await sandbox.deliveries(1)) == 1
+
+
+async def test_a_conversation_that_has_grown_long_is_summed_up_and_goes_on(store: Store, store_url: str) -> None:
+    async with running_world(store_url, upstream="chatbotkit", compact_after_messages=4) as world:
+        bots = ChatBotKitDriver(world.sandbox._http)
+        await bots.script("One.")
+        history = [{"bot": False, "content": ["a"]}, {"bot": True, "content": ["b"]}]
+        assert (await world.complete(message="c", messages=history)).status_code == 200
+        await world.sandbox.calls(1, path="*/compact")
+        await world.sandbox.deliveries(1)
+        await bots.script("Two.")
+        history += [{"bot": False, "content": ["c"]}, {"bot": True, "content": ["One."]}]
+        assert (await world.complete(message="d", messages=history)).status_code == 200
+        await world.sandbox.deliveries(2)
+        [conversation] = await bots.conversations()
+        said = [message["text"] for message in conversation["messages"] if message["type"] != "checkpoint"]
+        assert said == ["a", "b", "c", "One.", "d", "Two."]
+        assert [message["type"] for message in conversation["messages"]].count("checkpoint") == 1
+        assert len(await world.sandbox.calls(path="*/compact")) == 1

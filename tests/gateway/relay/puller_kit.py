@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 from relay_kit import META, ONE, UPSTREAM_ID
 
-from gateway import keys
-from gateway.relay.puller import Puller
+from gateway import errors, keys
+from gateway.relay.puller import Bounds, Puller
 from gateway.relay.pulls import Brief, Expected, Pull, Pulls, Result
 from gateway.relay.queue import Queue
 from gateway.sealed import Sealer
 from gateway.store import Store
 from gateway.upstreams.base import Call
 from gateway.upstreams.pulling import Spoken
-from mappings import generation, reconcile
+from mappings import fates, generation, reconcile
 from mappings.turn import Message
 
 SECRETS = [b"a-secret-of-the-puller-tests"]
@@ -39,7 +39,9 @@ class Bot:
     looked: list[int] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     began: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
-    dialect: str = "chatbotkit"
+    dialect: fates.Upstream = "chatbotkit"
+    compacted: int = 0
+    compact_fails: bool = False
 
     def session(self, key: str) -> "Talk":
         """Begin dealings under the key."""
@@ -79,6 +81,12 @@ class Talk:
                 break
         waiting = bool(self._bot.transcript) and not self._bot.transcript[-1].from_bot
         return Spoken(replies[::-1], waiting, users[0].text if users else None)
+
+    async def compact(self, _conversation_id: str) -> None:
+        """Note that it was to be summed up."""
+        self._bot.compacted += 1
+        if self._bot.compact_fails:
+            raise errors.UpstreamUnavailable("down")
 
     async def hear(self, _conversation_id: str, told: str) -> generation.Outcome:
         """Let the bot say what lies ready."""
@@ -120,14 +128,14 @@ class Seen:
 class Pulling:
     """A puller over a store, with its bot and its observer."""
 
-    def __init__(self, store: Store, bot: Bot | None = None, *, lease: timedelta = LEASE, **options: Any) -> None:
+    def __init__(self, store: Store, bot: Bot | None = None, **bounds: Any) -> None:
         self.store = store
         self.bot = bot or Bot()
         self.pulls = Pulls(store, Sealer(SECRETS))
         self.seen = Seen()
         self.queue = Queue(store)
         self.puller = Puller(
-            self.pulls, self.queue, self.bot, observer=self.seen, lease=lease, draw=lambda: 0.5, **options
+            self.pulls, self.queue, self.bot, observer=self.seen, bounds=Bounds(**bounds), draw=lambda: 0.5
         )
 
     @contextlib.asynccontextmanager

@@ -373,3 +373,21 @@ async def test_two_processes_share_the_work_and_pull_each_reply_once(store: Stor
                 await asyncio.sleep(0.01)
     assert len(bot.heard) == 20
     assert await said(store, one.queue) == ["Hello!"] * 20
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_conversation_that_has_grown_long_is_summed_up_once(store: Store, fails: bool) -> None:
+    pulling = Pulling(store, compact_after=100)
+    pulling.bot.compact_fails = fails
+    pulling.bot.ready(*(["Hello!"] * 3))
+    with capture_logs() as lines:
+        async with pulling.running():
+            await asked(pulling, "one")  # nobody knows how long it is
+            await pulling.seen.until(1)
+            for ended, count in enumerate((99, 150), 2):  # before the reply
+                await store.command("hset", ONE.directory, "count", count)
+                await asked(pulling, "more")
+                await pulling.seen.until(ended)
+    assert pulling.bot.compacted == 1
+    assert [line["event"] for line in lines] == ["pull.not_compacted"] * fails
+    assert [result.outcome for result in pulling.seen.results] == ["heard"] * 3

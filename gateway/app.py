@@ -89,7 +89,7 @@ class Gateway:
     assets: Assets
     pictures: Pictures
     worker: Worker
-    puller: Puller | None
+    puller: Puller
     store: Store
     upstream: Upstream
 
@@ -118,7 +118,7 @@ async def open_relay(settings: Settings, drain: Drain, *, works: bool) -> AsyncI
         connected = await stack.enter_async_context(dialects.connect(settings, opened, queue, secrets))
         pressure = Pressure(most=settings.max_pending_replies, most_of_tenant=settings.max_pending_replies_per_tenant)
         await stack.enter_async_context(gauges.sampling(queue, pressure=pressure))
-        workers: list[Worker | Puller] = [worker, *([connected.puller] if connected.puller else [])]
+        workers: list[Worker | Puller] = [worker, connected.puller]
         async with _relaying(workers, drain) if works else contextlib.nullcontext():
             yield Relay(opened, secrets, networks, queue, pressure, connected, worker)
 

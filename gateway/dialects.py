@@ -29,12 +29,12 @@ GENERATION_MARGIN_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The upstream and what goes with it; `puller` is None where its replies are pushed."""
+    """The upstream and what goes with it; `puller` has replies that must be fetched, or that no callback brought."""
 
     upstream: Upstream
     assets: AssetSource
     replies: Replies
-    puller: Puller | None = None
+    puller: Puller
 
 
 def base_url(settings: Settings) -> str:
@@ -53,14 +53,21 @@ async def connect(settings: Settings, store: Store, queue: Queue, secrets: Seque
     """Open the clients of the upstream; nothing is called before it is used."""
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(_client(settings.upstream_timeout_seconds))
+        pulls = Pulls(store, Sealer(secrets))
         if settings.upstream == "v3":
             v3 = V3(settings.v3_url, client)
-            yield Connected(v3, V3Assets(v3), Pushed(v3.dialect, settings.callback_base_url, auth.Tokens(secrets)))
+            pushed = Pushed(
+                v3.dialect,
+                settings.callback_base_url,
+                auth.Tokens(secrets),
+                pulls,
+                after=timedelta(seconds=settings.reply_timeout_seconds),
+            )
+            yield Connected(v3, V3Assets(v3), pushed, Puller(pulls, queue, v3, observer=mapping_log))
             return
         seconds = chatbotkit.LONGEST_GENERATION_SECONDS + GENERATION_MARGIN_SECONDS
         generations = await stack.enter_async_context(_client(seconds))
         upstream = ChatBotKit(settings.chatbotkit_url, client, generations=generations, bots=settings.load_bot_map())
-        pulls = Pulls(store, Sealer(secrets))
         puller = Puller(
             pulls,
             queue,

@@ -247,6 +247,12 @@ SEGMENTS: Final = Family(
     outcome=SEGMENT_OUTCOMES,
 )
 
+RECOVERIES: Final = Counter(
+    "gateway_recoveries_total",
+    "Replies that were found in the upstream's transcript, since no callback had brought them.",
+    registry=REGISTRY,
+)
+
 FIELDS: Final = Family(
     Counter(
         "gateway_fields_total",

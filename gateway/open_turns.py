@@ -72,6 +72,14 @@ class Entered:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """After which silence a reply is looked for upstream, and what the one who looks needs, sealed."""
+
+    after: timedelta
+    sealed: str
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """The same request is with the upstream already: nothing is to be posted."""
 
@@ -154,11 +162,12 @@ class OpenTurns:
         fields: Mapping[str, str],
         *,
         found: bool = False,
+        recovery: Recovery | None = None,
     ) -> TurnState:
         """Record that the upstream has the message, with what is now known of the conversation.
 
-        `found`: it was there already, from an earlier attempt. A store that is away is told when it is back, so that
-        the client's retry finds the turn posted.
+        `found`: it was there already, from an earlier attempt. `recovery`: how its reply is looked for if none comes.
+        A store that is away is told when it is back, so that the client's retry finds the turn posted.
         """
         call = Call(
             "record_post",
@@ -168,6 +177,8 @@ class OpenTurns:
                 conversation.shard.turn(turn_id),
                 conversation.fingerprints,
                 conversation.turns,
+                conversation.shard.pulls,
+                conversation.pull,
             ),
             (
                 proposal.caller,
@@ -180,6 +191,10 @@ class OpenTurns:
                 conversation.shard.prefix,
                 "1" if found else "",
                 keys.TURN_OVER_TTL_SECONDS,
+                conversation.digest,
+                _milliseconds(recovery.after) if recovery else "",
+                recovery.sealed if recovery else "",
+                keys.TURN_TTL_SECONDS,
                 *(part for field in fields.items() for part in field),
             ),
         )

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from gateway import auth, keys
+from gateway.open_turns import Recovery
 from gateway.relay.pulls import Brief, Expected, Pulls
 from mappings.turn import Picture, Turn
 
@@ -34,6 +35,9 @@ class Replies(Protocol):
     def callback_url(self, conversation: keys.ConversationKeys) -> str:
         """Give the URL at which the upstream is to call back; empty where it calls nobody."""
 
+    def recovery(self, sending: Sending) -> Recovery | None:
+        """Say how the reply is looked for if the upstream never calls; None where it is pulled anyway."""
+
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Hear that the message is about to be sent; its sender will say within `patience` that it was."""
 
@@ -42,15 +46,21 @@ class Replies(Protocol):
 
 
 class Pushed:
-    """The upstream is given a URL to call: nothing else is to be done."""
+    """The upstream is given a URL to call; when it has not called `after` so long, its transcript is looked at."""
 
-    def __init__(self, dialect: str, base_url: str, tokens: auth.Tokens) -> None:
+    def __init__(self, dialect: str, base_url: str, tokens: auth.Tokens, pulls: Pulls, after: timedelta) -> None:
         self._prefix = f"{base_url}/callbacks/{dialect}/"
         self._tokens = tokens
+        self._pulls = pulls
+        self._after = after
 
     def callback_url(self, conversation: keys.ConversationKeys) -> str:
         """Give the conversation's URL, which nobody can guess."""
         return self._prefix + self._tokens.sign(conversation.digest)
+
+    def recovery(self, sending: Sending) -> Recovery:
+        """Keep the client's key, sealed, for as long as the turn is open."""
+        return Recovery(self._after, self._pulls.seal(sending.conversation, Brief(sending.key)))
 
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Wait to be called."""
@@ -76,6 +86,9 @@ class Pulled:
     def callback_url(self, conversation: keys.ConversationKeys) -> str:  # noqa: ARG002 — the shape of `Replies`
         """Give none."""
         return ""
+
+    def recovery(self, sending: Sending) -> None:
+        """Need none."""
 
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Note that the message may be upstream from now on, whoever dies."""

@@ -165,7 +165,13 @@ class Turns:
             await self._abandon(place, settled=True)
             raise
         state = await self._open_turns.record_post(
-            place.conversation, place.proposal, place.turn_id, upstream_id, fields, found=posting.found
+            place.conversation,
+            place.proposal,
+            place.turn_id,
+            upstream_id,
+            fields,
+            found=posting.found,
+            recovery=self._replies.recovery(place.sending),
         )
         if state == "lost":
             raise errors.UpstreamTimeout("the upstream took too long to take the message; send it again")

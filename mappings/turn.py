@@ -27,11 +27,16 @@ class Utterance(msgspec.Struct, frozen=True, gc=False, rename={"from_bot": "bot"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One atomic text of one speaker, as stateful upstreams count them; `id` is the upstream's, where it has one."""
+    """One atomic text of one speaker, as stateful upstreams count them; `id` is the upstream's, where it has one.
+
+    `sent_at` is in Unix seconds; None where nobody says it.
+    """
 
     from_bot: bool
     text: str
     id: str | None = None
+    picture: "Picture | None" = None
+    sent_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,10 @@ def decode_found(body: bytes, *, bot_id: str, user_id: str) -> str | None:
 def decode_transcript(body: bytes) -> Sequence[Message]:
     """Read what the upstream holds of a conversation, oldest first."""
     detail = _decode(wire.ConversationDetail, body)
-    return [Message(message.from_bot, message.text, message.id) for message in detail.messages]
+    return [
+        Message(message.from_bot, message.text, message.id, _picture(message), message.sent_at)
+        for message in detail.messages
+    ]
 
 
 def decode_generated(body: bytes, *, ids: Callable[[], str]) -> list[ReplySegment]:
@@ -122,15 +125,20 @@ def decode_callback(body: bytes, *, fallback_id: str) -> Received:
 
 
 def _segment(message: wire.Message, message_id: str) -> ReplySegment:
-    media, flag = message.attached_media, message.moderation
+    flag = message.moderation
     return ReplySegment(
         message_id=message_id,
         text=message.text,
         sent_at=message.sent_at,
-        picture=Picture(media.url, media.content_id) if media else None,
+        picture=_picture(message),
         tone=message.message_tone,
         moderation=Moderation(flag.category, flag.reasoning, flag.severity) if flag else None,
     )
+
+
+def _picture(message: wire.Message) -> Picture | None:
+    media = message.attached_media
+    return Picture(media.url, media.content_id) if media else None
 
 
 def _conversation_settings(context: Context) -> dict[str, Any]:

@@ -217,11 +217,15 @@ class Puller:
 
     async def _look(self, pull: Pull, source: Source) -> Result | None:
         """See what the upstream holds already; None when the bot is to speak."""
+        if pull.asked and not pull.posted and not source.speaks_when_asked:
+            return Result("nothing")  # the upstream has called meanwhile
         spoken = await source.spoken(pull.upstream_id, max(pull.posted, 1))
         if not pull.asked and not _is_last(spoken, pull.message):
             return Result("nothing")  # the message that this was prepared for never got there
         if not pull.asked and pull.claims == 1:
             return None if spoken.waiting else Result("nothing")  # nobody has let the bot speak about it yet
+        if spoken.replies and not source.speaks_when_asked:
+            metrics.RECOVERIES.inc()
         for reply in spoken.replies:
             await self._fold(pull, reply)
         return None if spoken.waiting else Result("found", messages=len(spoken.replies))
@@ -249,7 +253,7 @@ class Puller:
 
     async def _fold(self, pull: Pull, reply: Message) -> None:
         message_id = reply.id or reconcile.digest(reply)
-        segment = ReplySegment(message_id, reply.text)
+        segment = ReplySegment(message_id, reply.text, reply.sent_at, reply.picture)
         folded = await self._queue.fold(pull.conversation, pull.upstream_id, segment)
         metrics.SEGMENTS(outcome=folded.outcome).inc()
 

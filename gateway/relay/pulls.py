@@ -109,6 +109,10 @@ class Pulls:
         self.on_due: Callable[[datetime], None] = _nobody
         self._sealer = sealer
 
+    def seal(self, conversation: keys.ConversationKeys, brief: Brief) -> str:
+        """Seal what the one who pulls needs, for the store."""
+        return self._sealer.seal(msgspec.json.encode(brief).decode(), conversation.pull)
+
     async def prepare(self, conversation: keys.ConversationKeys, expected: Expected, *, patience: timedelta) -> None:
         """Note that a message is about to be sent, whose sender has so long to say that it was."""
         await self._expect("prepare", conversation, expected, patience)
@@ -173,7 +177,7 @@ class Pulls:
     async def _expect(
         self, what: str, conversation: keys.ConversationKeys, expected: Expected, patience: timedelta
     ) -> datetime:
-        sealed = self._sealer.seal(msgspec.json.encode(expected.brief).decode(), conversation.pull)
+        sealed = self.seal(conversation, expected.brief)
         due: str = await self.store.run(
             "expect_reply",
             [conversation.shard.pulls, conversation.pull],

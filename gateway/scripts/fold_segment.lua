@@ -134,6 +134,11 @@ if #answered > 0 then
       'alive_until', 'posted_at')
     redis.call('LREM', turns, 1, other)
   end
+  local pull = prefix .. 'pull:' .. ARGV[3]
+  if redis.call('LLEN', turns) == 0 and redis.call('HEXISTS', pull, 'lease_until') == 0 then
+    redis.call('DEL', pull) -- what was kept to look for the reply is needed no more
+    redis.call('ZREM', prefix .. 'pulls', ARGV[3])
+  end
   if newest[1] == '' then return answer(id, newest[3]) end
   redis.call('HDEL', directory, 'answering')
   return open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5], newest[6])

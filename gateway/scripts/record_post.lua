@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
 -- Record that the upstream has the message, and let the conversation's next turn speak.
 --
--- KEYS  1 directory  2 lock  3 turn  4 fingerprints  5 turns
+-- KEYS  1 directory  2 lock  3 turn  4 fingerprints  5 turns  6 pulls  7 pull
 -- ARGV  1 offset ms  2 caller  3 upstream conversation id  4 webhook, '' for none  5 meta  6 directory TTL s
 --       7 longest tail, in characters  8 turn id  9 key prefix  10 '1' when an earlier attempt had posted it
---       11 how long a turn that is over is remembered, s  12.. directory fields
+--       11 how long a turn that is over is remembered, s  12 conversation digest
+--       13 silence after which the reply is looked for ms, '' for never  14 sealed: what the one who looks needs
+--       15 turn TTL s  16.. directory fields
 -- Returns the turn's state: 'posted', 'answered' or 'delivered' (the reply outran the upstream's word), or 'lost' when
 -- this caller's lease has passed to another, who found no trace of the message and forgot the turn.
 local directory, lock, turn, fingerprints, turns, id = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[8]
@@ -33,7 +35,16 @@ if is_over and state == 'delivered' then -- an identical request is a new turn f
   if print and redis.call('HGET', fingerprints, print) == id then redis.call('HDEL', fingerprints, print) end
   if redis.call('HEXISTS', turn, 'keep') == 0 then redis.call('EXPIRE', turn, ARGV[11]) end
 end
-redis.call('HSET', directory, 'id', ARGV[3], 'meta', ARGV[5], unpack(ARGV, 12))
+if state == 'posted' and ARGV[13] ~= '' then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+  -- `claims`: whoever claims it is not the first, and looks at what the upstream holds.
+  redis.call('HSET', KEYS[7], 'upstream', ARGV[3], 'message', redis.call('HGET', turn, 'message') or '',
+    'sealed', ARGV[14], 'meta', ARGV[5], 'asked', id, 'claims', 1)
+  redis.call('EXPIRE', KEYS[7], ARGV[15])
+  redis.call('ZADD', KEYS[6], 'NX', now + ARGV[13], ARGV[12])
+end
+redis.call('HSET', directory, 'id', ARGV[3], 'meta', ARGV[5], unpack(ARGV, 16))
 if ARGV[4] ~= '' then redis.call('HSET', directory, 'webhook', ARGV[4]) end
 redis.call('EXPIRE', directory, ARGV[6])
 redis.call('DEL', lock)

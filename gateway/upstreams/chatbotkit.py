@@ -67,6 +67,8 @@ class ChatBotKit:
 class ChatBotKitSession(calling.Calls):
     """One turn's or one puller's calls; see `base.Session` and `pulling.Source` for what each method promises."""
 
+    speaks_when_asked = True
+
     def __init__(
         self,
         base_url: str,

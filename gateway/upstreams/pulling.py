@@ -26,6 +26,8 @@ class Source(Protocol):
     """Whom replies are pulled from, under one client's key. Raises what `base.Session` raises."""
 
     calls: list[Call]
+    speaks_when_asked: bool
+    """Whether the bot speaks when it is asked to; else it does by itself, and its replies are only looked for."""
 
     async def spoken(self, conversation_id: str, user_messages: int) -> Spoken:
         """Read what was said since the first of the user's last so many messages."""

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode
 from gateway import errors, http
 from gateway.upstreams import calling
 from gateway.upstreams.base import OutcomeUnknown
-from mappings import fates, v3
+from gateway.upstreams.pulling import Spoken
+from mappings import fates, generation, v3
 from mappings.context import Context
 from mappings.errors import MalformedAnswer
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
@@ -38,7 +39,9 @@ class V3:
 
 
 class V3Session(calling.Calls):
-    """One turn's calls; see `base.Session` for what each method promises."""
+    """One turn's calls; see `base.Session` and `pulling.Source` for what each method promises."""
+
+    speaks_when_asked = False
 
     async def find(self, bot_id: str, user_id: str) -> str | None:
         """Look the pair up in the upstream's own list."""
@@ -106,6 +109,20 @@ class V3Session(calling.Calls):
         """Read the conversation with all its messages."""
         answer = await self.call("read_conversation", "GET", _path(conversation_id), conversation=True)
         return calling.understood(lambda: v3.decode_transcript(answer.body))
+
+    async def spoken(self, conversation_id: str, user_messages: int) -> Spoken:
+        """Read what was said since the first of the user's last so many messages."""
+        transcript = await self.transcript(conversation_id)
+        users = [index for index, message in enumerate(transcript) if not message.from_bot]
+        if not users:
+            return Spoken((), waiting=False, last=None)
+        first = users[-user_messages:][0]
+        replies = [message for message in transcript[first:] if message.from_bot]
+        return Spoken(replies, waiting=users[-1] == len(transcript) - 1, last=transcript[users[-1]].text)
+
+    async def hear(self, conversation_id: str, told: str) -> generation.Outcome:  # noqa: ARG002 — V3 speaks by itself
+        """Hear nothing: V3's bots speak by themselves."""
+        return generation.Failed("empty")
 
 
 def _path(conversation_id: str) -> str:

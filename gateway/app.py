@@ -269,6 +269,7 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
         async with assemble(settings, drain) as assembly:
             routes = [*assembly.routes, *Operations(assembly.store, drain).routes()]
             app.router.routes.extend([*routes, openapi.route(routes)])
+            outermost.serve_directly(routes)
             for name, part in assembly.parts.items():
                 setattr(app.state, name, part)
             with draining.on_signals(drain, grace):

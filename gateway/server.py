@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -39,12 +40,24 @@ OPTIONS: dict[str, Any] = {
 
 def create_app() -> ASGIApp:
     """Make the gateway from the environment: what each worker process calls."""
+    _look_for_garbage_less_often()
     return app.create_app(settings.load())
 
 
 def create_relay_app() -> ASGIApp:
     """Make the relay alone from the environment, as `create_app` does the gateway."""
+    _look_for_garbage_less_often()
     return app.create_relay_app(settings.load())
+
+
+def _look_for_garbage_less_often() -> None:
+    """Leave what the program is made of out of every collection, and let more be made between two of them.
+
+    A turn makes some 1,500 objects and next to no cycles: 5 % of its instructions were the collector's.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def serve(effective: settings.Settings) -> NoReturn:

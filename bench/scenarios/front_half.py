@@ -18,8 +18,12 @@ from bench.world import World, open_world
 HISTORIES = (0, 10, 100, 1_000, 10_000)
 QUICK_HISTORIES = (10, 100)
 USERS = 4_000
-WARM_UP_SECONDS = 1
-SECONDS = 3
+WARM_UP_SECONDS = 2
+SECONDS = 2
+LONG = 10_000
+"""From so many messages on (a megabyte) rounds are twice as long, and fewer requests are sent at once."""
+
+LONG_CONNECTIONS = 4
 
 PLOT = report.HERE / "front_half.svg"
 
@@ -46,7 +50,7 @@ async def run(plan: Plan) -> None:
     found: dict[int, dict[str, Figures]] = {}
     for history in QUICK_HISTORIES if plan.quick else HISTORIES:
         async with open_world() as world:
-            seconds = 2 if plan.quick else SECONDS
+            seconds = SECONDS * (2 if history >= LONG else 1)
             found[history] = await measure(world, plan.subjects, history=history, rounds=plan.rounds, seconds=seconds)
         click.echo(
             f"{history:>6}  " + "  ".join(f"{name} {one.subject_us:.0f}" for name, one in found[history].items())
@@ -92,7 +96,15 @@ async def sample(
     ours = [process, world.store_process, *([world.mock_process] if world.mock_process else [])]
     before = [one.cpu_seconds() for one in ours]
     busy, own = machine.busy_seconds(), _own_seconds()
-    run = await load.closed(subject.port, template, users=users, seconds=seconds, first=0, directory=world.directory)
+    run = await load.closed(
+        subject.port,
+        template,
+        users=users,
+        seconds=seconds,
+        first=0,
+        directory=world.directory,
+        connections=LONG_CONNECTIONS if len(template) > 10**6 else load.CONNECTIONS,
+    )
     if run.failures:
         raise RuntimeError(f"{subject.name} failed {run.failures} of {run.requests} requests")
     used = [one.cpu_seconds() - was for one, was in zip(ours, before, strict=True)]

@@ -124,6 +124,9 @@ class V3Session(calling.Calls):
         """Hear nothing: V3's bots speak by themselves."""
         return generation.Failed("empty")
 
+    async def compact(self, conversation_id: str) -> None:
+        """Do nothing: V3 sums up by itself."""
+
 
 def _path(conversation_id: str) -> str:
     return f"/api/conversations/{quote(conversation_id, safe='')}"

@@ -65,6 +65,8 @@ class Bot:
 class Talk:
     """A `pulling.Source`."""
 
+    speaks_when_asked = True
+
     def __init__(self, bot: Bot, key: str) -> None:
         self._bot = bot
         self._key = key

@@ -34,6 +34,24 @@ OPENING = "This chat begins now. Write the first message to the user, of your ow
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """A conversation that says of itself which of V1's pairs it belongs to."""
+
+    id: str
+    bot_id: str
+    user_id: str
+    is_unfinished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """V1's conversations of one page, and the cursor of the next page; None when it was the last."""
+
+    conversations: tuple[Exported, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The pair's conversation, if there is one, and those whose creation was broken off before they were whole."""
 
@@ -157,6 +175,27 @@ def decode_messages(body: bytes) -> tuple[Sequence[Message], str | None]:
     page = _decode(wire.MessagePage, body)
     said = [Message(one.type == "bot", one.text, one.id) for one in page.items if one.type in {"user", "bot"}]
     return said, page.cursor if page.items else None
+
+
+def decode_export(body: bytes) -> Page:
+    """Read one page of an export as JSON lines; lines of other kinds are passed over.
+
+    Each line's conversation can be gone on from: the last one's id is the cursor. An empty page is the last.
+    """
+    exported: list[Exported] = []
+    last: str | None = None
+    for line in body.splitlines():
+        try:
+            event = wire.Event.model_validate_json(line)
+            one = wire.Conversation.model_validate(event.data)
+        except ValidationError:
+            continue
+        last = one.id
+        bot_id, user_id = ((one.meta or {}).get(name) for name in (META_BOT, META_USER))
+        if isinstance(bot_id, str) and isinstance(user_id, str):
+            unfinished = (one.meta or {}).get(META_HISTORY) == "unfinished"
+            exported.append(Exported(one.id, bot_id, user_id, is_unfinished=unfinished))
+    return Page(tuple(exported), last)
 
 
 def _about(context: Context) -> Iterator[str]:

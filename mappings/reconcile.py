@@ -29,6 +29,7 @@ make up (one core, texts of 4 to 20 words; a third of the first is spent on dige
 
 import binascii
 import hashlib
+import re
 import string
 import unicodedata
 import zlib
@@ -54,6 +55,8 @@ COUNTED = 256
 """A history of so many messages is no window, however many the upstream holds."""
 
 MAX_USER_ID_CHARACTERS = 512
+
+_DERIVED = re.compile(r"~r[0-9a-f]{8}$")
 
 _USER_INITIALS = frozenset(string.ascii_uppercase + "abcdef")
 
@@ -246,6 +249,14 @@ def derived_user_id(user_id: str, history_digest: str) -> str:
     """
     mark = "~r" + hashlib.blake2b(f"{user_id} {history_digest}".encode(), digest_size=4).hexdigest()
     return user_id[: MAX_USER_ID_CHARACTERS - len(mark)] + mark
+
+
+def base_user_id(user_id: str) -> str:
+    """Give the client's id of the user for one that `derived_user_id` made of it; others as they are.
+
+    Where the client's was longer than it may be, what is left of it.
+    """
+    return _DERIVED.sub("", user_id)
 
 
 def _plan_ahead(history: tuple[Utterance, ...], lacking: Sequence[int], policy: Policy) -> tuple[Plan, bool]:

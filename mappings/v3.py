@@ -96,6 +96,12 @@ def decode_found(body: bytes, *, bot_id: str, user_id: str) -> str | None:
     return None
 
 
+def decode_list(body: bytes) -> Sequence[tuple[str, str, str]]:
+    """Read id, bot and user of every conversation in a list; one whose pair is not said is passed over."""
+    headers = _decode(wire.ConversationList, body).conversations
+    return [(one.id, one.bot_id, one.user_id) for one in headers if one.bot_id and one.user_id]
+
+
 def decode_transcript(body: bytes) -> Sequence[Message]:
     """Read what the upstream holds of a conversation, oldest first."""
     detail = _decode(wire.ConversationDetail, body)

@@ -1,14 +1,17 @@
-"""`gateway conversations`: look into the directory of conversations, or forget one."""
+"""`gateway conversations`: look into the directory of conversations, forget one, restore it from the upstream."""
 
+import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import click
 
-from gateway import auth, dialects, keys
+from gateway import auth, dialects, keys, upkeep
 from gateway.cli import common
 from gateway.directory import Directory
-from gateway.settings import PREFIX
+from gateway.relay.queue import Queue
+from gateway.settings import PREFIX, Settings
 from gateway.store import Store
 
 T = TypeVar("T")
@@ -19,12 +22,12 @@ UNKNOWN = "the directory knows no such conversation"
 
 @click.group("conversations")
 def group() -> None:
-    """Look into the directory of conversations, or forget one."""
+    """Look into the directory of conversations, forget one, or restore them from the upstream."""
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        common.settings_options(*common.STORE_SETTINGS, "upstream", "v3_url", "chatbotkit_url"),
+        common.settings_options(*common.STORE_SETTINGS, "v3_url", "chatbotkit_url", "key_map"),
         common.as_json_option,
         click.option("--tenant", help="the tenant's digest, as logs show it; instead of the API key"),
         click.option("--api-key", envvar=KEY_VARIABLE, help=f"the client's API key; better given as ${KEY_VARIABLE}"),
@@ -57,9 +60,18 @@ def show(*, as_json: bool, **options: Any) -> None:
 
 @group.command("forget")
 @_options
+@click.option(
+    "--upstream",
+    "upstream_too",
+    is_flag=True,
+    help="erase: also turns, replies on their way, dead letters, and the conversation at the upstream",
+)
 @common.failing_clearly
-def forget(*, as_json: bool, **options: Any) -> None:
+def forget(*, as_json: bool, upstream_too: bool, **options: Any) -> None:
     """Forget the directory's entry; the next turn looks upstream again. Replies on their way still leave."""
+    if upstream_too:
+        _erase(as_json=as_json, **options)
+        return
 
     async def erase(directory: Directory, conversation: keys.ConversationKeys) -> bool:
         return await directory.erase(conversation)
@@ -71,6 +83,81 @@ def forget(*, as_json: bool, **options: Any) -> None:
         click.echo("forgotten")
     if not forgotten:
         raise click.ClickException(UNKNOWN)
+
+
+@group.command("rebuild")
+@common.settings_options(*common.STORE_SETTINGS, "v3_url", "chatbotkit_url", "public_url", "key_map")
+@common.as_json_option
+@click.option("--api-key", envvar=KEY_VARIABLE, required=True, help=f"a client's; better given as ${KEY_VARIABLE}")
+@common.failing_clearly
+def rebuild(*, as_json: bool, api_key: str, **overrides: Any) -> None:
+    """Restore the directory's entries of an API key from what the upstream has; those that are there stay.
+
+    A lost directory comes back by itself, turn by turn; this does it for all conversations at once.
+    """
+    effective = common.load(overrides)
+    dialects.require_upstream(effective)
+
+    async def on(store: Store, secrets: tuple[bytes, ...]) -> upkeep.Rebuilt:
+        caller = auth.Authenticator(secrets, effective.load_key_map()).authenticate(f"Bearer {api_key}")
+        async with dialects.connect(effective, store, Queue(store), secrets) as connected:
+            with click.progressbar(length=0, label="conversations", file=sys.stderr) as bar:
+
+                def progress(done: int, of: int) -> None:
+                    bar.length = of
+                    bar.update(done - bar.pos)
+
+                return await upkeep.rebuild(
+                    store,
+                    connected.upstream.upkeep(caller.upstream_key),
+                    connected.upstream.session(caller.upstream_key),
+                    connected.replies,
+                    lambda bot_id, user_id: _keys(effective, caller.tenant, bot_id, user_id),
+                    progress,
+                )
+
+    done = common.with_store(effective, on)
+    if as_json:
+        common.echo_json(asdict(done))
+    else:
+        click.echo(f"{done.restored} restored, {done.known} were known, {done.gone} are gone upstream")
+
+
+def _erase(*, as_json: bool, bot_id: str, user_id: str, api_key: str | None, tenant: str | None, **rest: Any) -> None:
+    if api_key is None or tenant is not None:
+        raise click.UsageError(f"the upstream wants the API key (${KEY_VARIABLE}), not --tenant")
+    effective = common.load(rest)
+    dialects.require_upstream(effective)
+
+    async def on(store: Store, secrets: tuple[bytes, ...]) -> upkeep.Erased:
+        caller = auth.Authenticator(secrets, effective.load_key_map()).authenticate(f"Bearer {api_key}")
+        conversation = _keys(effective, caller.tenant, bot_id, user_id)
+        async with dialects.connect(effective, store, Queue(store), secrets) as connected:
+            looking_after = connected.upstream.upkeep(caller.upstream_key)
+            return await upkeep.erase(store, upkeep.Pair(conversation, caller.tenant, bot_id, user_id), looking_after)
+
+    erased = common.with_store(effective, on)
+    if as_json:
+        common.echo_json(asdict(erased))
+    elif erased:
+        there = f"{erased.upstream or 0} conversations at the upstream, "
+        click.echo(f"erased: {there}{erased.keys} entries of the store, {erased.dead_letters} dead letters")
+    if erased.upstream is None:
+        raise click.ClickException("the upstream has no call that deletes a conversation: delete the user there")
+    if not erased:
+        raise click.ClickException("nothing is known of such a conversation, here or at the upstream")
+
+
+def _keys(effective: Settings, tenant: str, bot_id: str, user_id: str) -> keys.ConversationKeys:
+    return keys.ConversationKeys(
+        keys.conversation_digest(
+            dialect=effective.upstream,
+            base_url=dialects.base_url(effective),
+            tenant=tenant,
+            bot_id=bot_id,
+            user_id=user_id,
+        )
+    )
 
 
 def _with_conversation(
@@ -89,13 +176,6 @@ def _with_conversation(
 
     async def on(store: Store, secrets: tuple[bytes, ...]) -> T:
         named = tenant or auth.Authenticator(secrets, {}).authenticate(f"Bearer {api_key}").tenant
-        digest = keys.conversation_digest(
-            dialect=effective.upstream,
-            base_url=dialects.base_url(effective),
-            tenant=named,
-            bot_id=bot_id,
-            user_id=user_id,
-        )
-        return await work(Directory(store), keys.ConversationKeys(digest))
+        return await work(Directory(store), _keys(effective, named, bot_id, user_id))
 
     return common.with_store(effective, on)

@@ -72,6 +72,28 @@ class Session(Protocol):
         """Read what the upstream holds, oldest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A conversation as the upstream lists it, under V1's names of its bot and its user."""
+
+    id: str
+    bot_id: str
+    user_id: str
+
+
+class Upkeep(Protocol):
+    """What is done with an upstream's conversations as wholes, under one client's key; raises what `Session` raises."""
+
+    async def listed(self) -> Sequence[Listed]:
+        """Give all conversations of a known bot and user, the newest first."""
+
+    async def erase(self, bot_id: str, user_id: str) -> int:
+        """Delete every conversation of the pair with all its messages, and tell how many there were.
+
+        Raises `NotSupported` where the upstream has no such call.
+        """
+
+
 class AssetSource(Protocol):
     """Where bots and pictures are made, under the caller's key. Raises `NotSupported` where there are none."""
 
@@ -97,6 +119,9 @@ class Upstream(Protocol):
 
     def session(self, key: str) -> Session:
         """Begin a turn's dealings under the key."""
+
+    def upkeep(self, key: str) -> Upkeep:
+        """Begin to look after the conversations of the key."""
 
     def decode_callback(self, body: bytes, *, fallback_id: str) -> Received:
         """Read what the upstream posted to a callback URL; raises `MalformedAnswer`."""

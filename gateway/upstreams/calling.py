@@ -4,7 +4,7 @@ Shared by the upstreams that are called over HTTP with a bearer key and answer e
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -49,8 +49,10 @@ class Calls:
         *,
         writes: bool = False,
         conversation: bool = False,
+        accept: str | None = None,
     ) -> http.Answer:
         """Make a call; `writes`: it must not be repeated when it may have had its effect."""
+        headers = self._headers | ({"Accept": accept} if accept else {})
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_worth_another_try),
             stop=tenacity.stop_after_attempt(MAX_TRIES),
@@ -62,7 +64,7 @@ class Calls:
                 with attempt:
                     number = attempt.retry_state.attempt_number
                     return await self._attempt(
-                        name, number, method, path, body, writes=writes, conversation=conversation
+                        name, number, method, path, headers, body, writes=writes, conversation=conversation
                     )
         except NotTaken as refused:
             raise refused.outcome from refused
@@ -74,6 +76,7 @@ class Calls:
         number: int,
         method: str,
         path: str,
+        headers: Mapping[str, str],
         body: bytes | None,
         *,
         writes: bool,
@@ -82,7 +85,7 @@ class Calls:
         begin = time.perf_counter()
         status: int | None = None
         try:
-            answer = await self._client.request(method, self._base_url + path, headers=self._headers, content=body)
+            answer = await self._client.request(method, self._base_url + path, headers=headers, content=body)
             status = answer.status
         except http.NotSent as error:
             raise NotTaken(errors.UpstreamUnavailable(f"the upstream cannot be reached: {error}")) from error

@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from gateway import errors, http
 from gateway.upstreams import calling
-from gateway.upstreams.base import Call, ConversationGone, OutcomeUnknown
+from gateway.upstreams.base import Call, ConversationGone, Listed, OutcomeUnknown
 from gateway.upstreams.pulling import Spoken
-from mappings import chatbotkit, context, fates, generation
+from mappings import chatbotkit, context, fates, generation, reconcile
 from mappings.errors import MalformedAnswer
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 from mappings.wire import chatbotkit as wire
@@ -54,6 +54,10 @@ class ChatBotKit:
     def session(self, key: str) -> "ChatBotKitSession":
         """Begin a turn's dealings under the key."""
         return ChatBotKitSession(self.base_url, self._client, key, generations=self._generations, bots=self._bots)
+
+    def upkeep(self, key: str) -> "ChatBotKitUpkeep":
+        """Begin to look after the conversations of the key."""
+        return ChatBotKitUpkeep(self.session(key))
 
     def decode_callback(self, body: bytes, *, fallback_id: str) -> Received:  # noqa: ARG002 — the shape of `Upstream`
         """Refuse: nobody was given a URL to call."""
@@ -234,6 +238,40 @@ class ChatBotKitSession(calling.Calls):
             raise refused.outcome from refused
         finally:
             self.calls.append(Call(action, status, (time.perf_counter() - began) * 1000, 1))
+
+
+class ChatBotKitUpkeep:
+    """All conversations of one key; see `base.Upkeep`."""
+
+    def __init__(self, session: ChatBotKitSession) -> None:
+        self._session = session
+
+    async def listed(self) -> Sequence[Listed]:
+        """Read the export, page by page, as lines; those that are not V1's have no such names in their `meta`."""
+        return [Listed(one.id, one.bot_id, one.user_id) async for one in self._export() if not one.is_unfinished]
+
+    async def erase(self, bot_id: str, user_id: str) -> int:
+        """Delete the pair's conversations, also those that were left for another history or never became whole."""
+        theirs = [
+            one.id
+            async for one in self._export()
+            if one.bot_id == bot_id and reconcile.base_user_id(one.user_id) == user_id
+        ]
+        for conversation_id in theirs:
+            await self._session.delete(conversation_id)
+        return len(theirs)
+
+    async def _export(self) -> AsyncIterator[chatbotkit.Exported]:
+        cursor: str | None = None
+        while True:
+            path = f"/conversation/export?{chatbotkit.encode_page(cursor, order='desc')}"
+            answer = await self._session.call("export_conversations", "GET", path, accept=wire.JSONL)
+            page = calling.understood(functools.partial(chatbotkit.decode_export, answer.body))
+            for one in page.conversations:
+                yield one
+            if page.cursor is None:
+                return
+            cursor = page.cursor
 
 
 def _path(conversation_id: str, action: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from gateway import errors, http
 from gateway.upstreams import calling
-from gateway.upstreams.base import OutcomeUnknown
+from gateway.upstreams.base import Listed, OutcomeUnknown
 from gateway.upstreams.pulling import Spoken
 from mappings import fates, generation, v3
 from mappings.context import Context
@@ -32,6 +32,10 @@ class V3:
     def session(self, key: str) -> "V3Session":
         """Begin a turn's dealings under the key."""
         return V3Session(self.base_url, self._client, key)
+
+    def upkeep(self, key: str) -> "V3Upkeep":
+        """Begin to look after the conversations of the key."""
+        return V3Upkeep(self.session(key))
 
     def decode_callback(self, body: bytes, *, fallback_id: str) -> Received:
         """Read what V3 posted to a conversation's webhook."""
@@ -126,6 +130,23 @@ class V3Session(calling.Calls):
 
     async def compact(self, conversation_id: str) -> None:
         """Do nothing: V3 sums up by itself."""
+
+
+class V3Upkeep:
+    """All conversations of one key; see `base.Upkeep`."""
+
+    def __init__(self, session: V3Session) -> None:
+        self._session = session
+
+    async def listed(self) -> Sequence[Listed]:
+        """Read the whole list, which V3 gives in one answer."""
+        answer = await self._session.call("list_conversations", "GET", "/api/conversations")
+        found = calling.understood(lambda: v3.decode_list(answer.body))
+        return [Listed(*one) for one in found]
+
+    async def erase(self, bot_id: str, user_id: str) -> int:  # noqa: ARG002 — the shape of `base.Upkeep`
+        """Refuse: V3 deletes users and bots, and no conversation by itself."""
+        raise errors.NotSupported("V3 has no call that deletes a conversation: delete the user there, or the bot")
 
 
 def _path(conversation_id: str) -> str:

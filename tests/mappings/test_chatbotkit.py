@@ -225,3 +225,23 @@ def test_an_answer_that_is_none_is_told(body: bytes) -> None:
 
 def test_the_id_of_what_was_created_is_read() -> None:
     assert chatbotkit.decode_created(b'{"id": "c-1", "messages": 7}') == "c-1"
+
+
+def test_of_an_export_only_v1s_conversations_are_read_and_every_line_can_be_gone_on_from() -> None:
+    meta = {"v1_bot_id": "b", "v1_user_id": "u"}
+    lines = [
+        {"type": "item", "data": {"id": "c-1", "meta": meta}},
+        {"type": "item", "data": {"id": "c-2", "meta": meta | {"v1_history": "unfinished"}}},
+        {"type": "something", "data": {"name": "new"}},
+        {"type": "item", "data": {"id": "c-3", "meta": {"v1_bot_id": 7, "v1_user_id": "u"}}},
+        {"type": "item", "data": {"id": "c-4"}},
+    ]
+    body = b"\n".join([json.dumps(line).encode() for line in lines] + [b"{", b""])
+    assert chatbotkit.decode_export(body) == chatbotkit.Page(
+        (chatbotkit.Exported("c-1", "b", "u"), chatbotkit.Exported("c-2", "b", "u", is_unfinished=True)), "c-4"
+    )
+    assert chatbotkit.decode_export(b"") == chatbotkit.Page((), None)
+
+
+def test_the_end_of_a_long_history_is_noted() -> None:
+    assert json.loads(chatbotkit.encode_whole()) == {"meta": {"v1_history": "whole"}}

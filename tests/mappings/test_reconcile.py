@@ -618,3 +618,9 @@ def test_an_utterance_of_many_segments_is_read_from_its_end_only() -> None:
     flood = Utterance(from_bot=True, segments=tuple(f"b{number}" for number in range(reconcile.COUNTED)))
     known = Known(reconcile.tail(chat("u1")), 400)
     assert reconcile.decide((*history(chat("u1")), flood), known) == reconcile.decide((flood,), known)
+
+
+@given(st.text(max_size=30), st.text(max_size=10))
+def test_a_derived_users_id_leads_back_to_the_clients(user_id: str, leaving: str) -> None:
+    assume(reconcile.base_user_id(user_id) == user_id)  # it does not itself look derived
+    assert reconcile.base_user_id(reconcile.derived_user_id(user_id, leaving)) == user_id

@@ -77,3 +77,8 @@ def test_a_strict_server_takes_every_body(request: dict[str, Any]) -> None:
     shapes.PatchConversation.model_validate_json(v3.encode_context(told), context=limits)
     shapes.NewUser.model_validate_json(v3.encode_user(turn.user_id, told), context=limits)
     shapes.PostMessage.model_validate_json(message, context=limits)
+
+
+def test_of_a_list_the_conversations_whose_pair_is_said_are_read() -> None:
+    headers = [{"id": "c-1", "bot_id": "b", "user_id": "u"}, {"id": "c-2", "bot_id": "b"}, {"id": "c-3"}]
+    assert v3.decode_list(json.dumps({"conversations": headers}).encode()) == [("c-1", "b", "u")]

@@ -279,3 +279,15 @@ async def test_nobody_is_expected_to_call_back(one: World) -> None:
 
 async def test_what_the_bot_is_to_be_told_comes_from_the_request(one: World) -> None:
     assert one.upstream.told(turn(language="es"), None) == "Write in Spanish (es)."
+
+
+async def test_all_of_a_pairs_conversations_are_erased_over_all_pages(one: World) -> None:
+    for number in range(101):
+        await one.session.create(turn(user_id=f"u{number}"), "", NOW, context.Context())
+    await one.session.create(turn(user_id="u7~r0123abcd"), "", NOW, context.Context())  # left for another history
+    await one.session.create(turn(user_id="u7", bot_id="b2"), "", NOW, context.Context())
+    upkeep = one.upstream.upkeep("key-one")
+    assert len(await upkeep.listed()) == 103
+    assert await upkeep.erase("b", "u7") == 2
+    assert await upkeep.erase("b", "u7") == 0
+    assert len(await one.bots.conversations()) == 101

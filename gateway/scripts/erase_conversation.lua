@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- Erase all that is kept of a conversation but its dead letters: its entry, its turns, its replies on their way, its
+-- pull. Whatever is under way finds nothing to go on with, and its outcome is not recorded.
+--
+-- KEYS  1 directory  2 turns  3 fingerprints  4 outbox  5 pull  6 seen  7 orphans  8 due  9 pulls
+-- ARGV  1 offset ms (unused)  2 key prefix  3 conversation digest
+-- Returns how many keys were erased.
+-- include _due
+local prefix, erased = ARGV[2], 0
+local function erase(key) erased = erased + redis.call('DEL', key) end
+local answering = redis.call('HGET', KEYS[1], 'answering')
+if answering then erase(prefix .. 'turn:' .. answering) end
+for _, id in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do erase(prefix .. 'turn:' .. id) end
+for _, id in ipairs(redis.call('HVALS', KEYS[3])) do erase(prefix .. 'turn:' .. id) end
+for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
+  local reply = prefix .. 'reply:' .. id
+  local fields = redis.call('HMGET', reply, 'tenant', 'turns')
+  if fields[1] then unschedule(KEYS[8], fields[1], id) end
+  for turn in string.gmatch(fields[2] or '', '[^,]+') do erase(prefix .. 'turn:' .. turn) end
+  erase(reply)
+end
+redis.call('ZREM', KEYS[9], ARGV[3])
+for number = 1, 7 do erase(KEYS[number]) end
+return erased

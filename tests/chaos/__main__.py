@@ -11,7 +11,7 @@ import uvloop
 
 from tests.chaos import oracle, report
 from tests.chaos.defects import DEFECTS
-from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT
+from tests.chaos.faults import FAULTS
 from tests.chaos.records import Logs
 from tests.chaos.run import Plan, carry_out
 
@@ -42,7 +42,7 @@ def main(
     if defects:
         caught = [_catch(name, seed) for name in DEFECTS]
         sys.exit(not all(caught))
-    chosen = () if calm else faults or tuple(name for name in FAULTS if name not in OFF_BY_DEFAULT)
+    chosen = () if calm else faults or tuple(FAULTS)
     plan = Plan(seed=seed, replicas=replicas, seconds=seconds, rate=rate, faults=chosen, keep=keep)
     click.echo(f"seed {seed}, {len(chosen)} kinds of faults", err=True)
     logs = _run(plan)

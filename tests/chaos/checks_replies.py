@@ -42,8 +42,10 @@ def _excuse(story: Story, request: Request) -> str | None:
         said = [one.text for one in conversation.messages if one.from_bot]
         if request.id in texts.ids_in(said):
             taken = [one for one in story.callbacks.get(conversation.id, ()) if one.acknowledged_at is not None]
-            if request.id in texts.ids_in(one.text for one in taken) or story.logs.recovers:
+            if request.id in texts.ids_in(one.text for one in taken):
                 return None
+            if story.logs.recovers:
+                return "the upstream deleted it" if story.is_deleted(conversation.id) else None
             return "its callback never came"
     if any(story.is_deleted(one.id) for one in story.conversations_of.get(story.pair(request), ())):
         return "the upstream deleted it"
@@ -98,7 +100,8 @@ def every_segment(story: Story, finding: Finding) -> None:
                     continue
                 held = got[callback.text] > 0
                 turn = _turn_of(story, chat, callback)
-                excuse = turn and story.flushed(turn.began, _forgotten_by(turn))
+                gone = callback.acknowledged_at is None and story.is_deleted(conversation.id)
+                excuse = gone or (turn and story.flushed(turn.began, _forgotten_by(turn)))
                 finding.hold(held, f"{chat} never got {callback.text[:TEXT]!r}", excuse=excuse)
         for text, count in got.items():
             if text in spoken:

@@ -17,7 +17,7 @@ from tests.chaos.adversary import Adversary
 from tests.chaos.chaos import Chaos
 from tests.chaos.clients import Clients, Habits
 from tests.chaos.collector import Collector
-from tests.chaos.faults import FAULTS, OFF_BY_DEFAULT
+from tests.chaos.faults import FAULTS
 from tests.chaos.receivers import KINDS, Receivers, receiving
 from tests.chaos.records import Class, Fault, Logs
 from tests.chaos.world import GATEWAY, LIMITS, REPLY_TIMEOUT_SECONDS, World, now, open_world
@@ -45,7 +45,7 @@ class Plan:
     replicas: int = 3
     seconds: float = 120.0
     rate: float = 12.0
-    faults: Sequence[str] = tuple(name for name in FAULTS if name not in OFF_BY_DEFAULT)
+    faults: Sequence[str] = tuple(FAULTS)
     receivers: Sequence[str] = tuple(KINDS)
     command: Sequence[str] = GATEWAY
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -80,7 +80,7 @@ async def _show(
         else:
             click.echo(telling.conclusion(happened))
         if not once:
-            click.echo(telling.invitation(gateway_url, sandbox_url), err=as_json)
+            click.echo(telling.invitation(gateway_url, sandbox_url, upstream), err=as_json)
             await asyncio.Event().wait()
 
 

@@ -52,13 +52,15 @@ def conclusion(story: Story) -> str:
     return click.style(f"{arrived}, in its window of {window}: one delivery of {said}.", fg="green")
 
 
-def invitation(gateway_url: str, sandbox_url: str) -> str:
+def invitation(gateway_url: str, sandbox_url: str, upstream: fates.Upstream = "v3") -> str:
     """Say what can be done while it stays up."""
+    held = "what V3 holds" if upstream == "v3" else "ChatBotKit holds"
+    page = "/conversations" if upstream == "v3" else "/sandbox/chatbotkit/conversations"
     return f"""
 It stays up for more; Ctrl-C ends it.
 
   the inbox         {sandbox_url}/inbox
-  what V3 holds     {sandbox_url}/conversations
+  {held:17} {sandbox_url}{page}
   metrics           {gateway_url}/metrics
   another request   curl {gateway_url}/v2/complete \\
                       -H 'Authorization: Bearer {API_KEY}' -H 'Content-Type: application/json' \\

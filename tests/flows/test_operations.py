@@ -199,7 +199,7 @@ async def test_a_request_that_outlasts_the_grace_period_is_cut_and_its_turn_is_s
             joined = await complete(gateway, sandbox_url, **late)
             assert joined.status_code == 200
         [told] = gateway.mapping_log()
-        assert (told["turn_id"], told["plan"]) == (joined.json()["message_id"], "joined")
+        assert (told["turn_id"], told["verdict"]) == (joined.json()["message_id"], "duplicate")
         assert await Queue(store).count() == Counts(pending=1, due=0, dead=0)
         [conversation] = await driver.conversations()
         assert [one["text"] for one in conversation["messages"] if not one["from_bot"]] == ["hi"]

@@ -51,7 +51,14 @@ async def run(plan: Plan) -> None:
     for history in QUICK_HISTORIES if plan.quick else HISTORIES:
         async with open_world() as world:
             seconds = SECONDS * (2 if history >= LONG else 1)
-            found[history] = await measure(world, plan.subjects, history=history, rounds=plan.rounds, seconds=seconds)
+            found[history] = await measure(
+                world,
+                plan.subjects,
+                history=history,
+                rounds=plan.rounds,
+                seconds=seconds,
+                warm_up=1 if plan.quick else WARM_UP_SECONDS,
+            )
         click.echo(
             f"{history:>6}  " + "  ".join(f"{name} {one.subject_us:.0f}" for name, one in found[history].items())
         )
@@ -65,7 +72,14 @@ async def run(plan: Plan) -> None:
 
 
 async def measure(
-    world: World, subjects: Sequence[Subject], *, history: int, rounds: int, seconds: int, users: int = USERS
+    world: World,
+    subjects: Sequence[Subject],
+    *,
+    history: int,
+    rounds: int,
+    seconds: int,
+    users: int = USERS,
+    warm_up: int = WARM_UP_SECONDS,
 ) -> dict[str, Figures]:
     """Interleave the subjects over the rounds, on one history length, and give each one's medians by name."""
     items = requests.history(history)
@@ -82,7 +96,7 @@ async def measure(
         for round_number in range(rounds + 1):
             for subject, process in running:
                 await _restore(world, entries[subject.name])
-                span = seconds if round_number else WARM_UP_SECONDS
+                span = seconds if round_number else warm_up
                 figures = await sample(world, subject, process, template, users, span)
                 if round_number:
                     samples[subject.name].append(figures)

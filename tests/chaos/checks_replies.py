@@ -44,8 +44,9 @@ def _excuse(story: Story, request: Request) -> str | None:
             taken = [one for one in story.callbacks.get(conversation.id, ()) if one.acknowledged_at is not None]
             if request.id in texts.ids_in(one.text for one in taken):
                 return None
-            if story.logs.recovers:
-                return "the upstream deleted it" if story.is_deleted(conversation.id) else None
+            if story.logs.recovers and not story.is_deleted(conversation.id):
+                answered = any(one.acknowledged and one.request == request.id for one in story.logs.arrivals)
+                return "a part of its reply never came" if answered else None
             return "its callback never came"
     if any(story.is_deleted(one.id) for one in story.conversations_of.get(story.pair(request), ())):
         return "the upstream deleted it"
@@ -90,24 +91,27 @@ def never_misrouted(story: Story, finding: Finding) -> None:
 @invariant("I14", "every acknowledged segment is in some delivery, exactly once and in order")
 def every_segment(story: Story, finding: Finding) -> None:
     """Compare what the upstream said with what the client got, text by text."""
+    lost: list[bool] = []
     for chat, pair in story.pair_of_chat.items():
         got = Counter(text for said in story.received.get(chat, ()) for text in said)
         spoken: Counter[str] = Counter()
         for conversation in story.conversations_of.get(pair, ()):
             spoken.update(one.text for one in conversation.messages if one.from_bot)
             for callback in story.callbacks.get(conversation.id, ()):
-                if callback.acknowledged_at is None and not story.logs.recovers:
+                if callback.acknowledged_at is None:
+                    lost.append(got[callback.text] > 0)
                     continue
                 held = got[callback.text] > 0
                 turn = _turn_of(story, chat, callback)
-                gone = callback.acknowledged_at is None and story.is_deleted(conversation.id)
-                excuse = gone or (turn and story.flushed(turn.began, _forgotten_by(turn)))
+                excuse = turn and story.flushed(turn.began, _forgotten_by(turn))
                 finding.hold(held, f"{chat} never got {callback.text[:TEXT]!r}", excuse=excuse)
         for text, count in got.items():
             if text in spoken:
                 fresh = story.flushed(0)
                 finding.hold(count <= spoken[text], f"{chat} got {text[:TEXT]!r} {count} times", excuse=fresh)
         _check_order(story, chat, finding)
+    if lost:
+        finding.figures |= {"never called back": len(lost), "of those found": sum(lost)}
 
 
 def _turn_of(story: Story, chat: str, callback: Callback) -> Request | None:

@@ -89,7 +89,7 @@ class Complete:
         if text is None and picture is not None:
             text = ""
         if text is None and v1.opening(turn.request) is None:
-            raise errors.OutOfRange("message: required, unless is_follow_up, follow_up or start_message is set")
+            raise errors.OutOfRange(v1.MESSAGE_REQUIRED)
         if turn.webhook is not None:
             try:
                 destinations.check_url(turn.webhook, self._webhook_allow)

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from gateway import errors
 from mappings import context, fates, receipt, v1, v3
 from mappings.errors import MalformedRequest, ValueOutOfRange
-from mappings.turn import Turn
+from mappings.turn import Message, Turn
 
 STDIN = "-"
 CALLBACK_URL = "https://gateway.invalid/callbacks/v3/TOKEN"
@@ -23,11 +23,22 @@ CALLBACK_URL = "https://gateway.invalid/callbacks/v3/TOKEN"
 MAX_VALUE_CHARACTERS = 60
 MAX_ITEMS_SHOWN = 3
 
+CONVERSATION = "/api/conversations/{id}"
+SPOKEN = "(what the bot says)"
+
 KNOWN_CONVERSATION = (
-    "Where the gateway knows the conversation already, the message alone is sent; PUT and PATCH go before it only "
-    "when what they say has changed since the last time."
+    "Where the gateway knows the conversation already, only the last of these are sent: PATCH and PUT when what they "
+    "say has changed since the last time, and what is always sent."
 )
-NO_MESSAGE = "The request has no message, so none would be posted: a bot of V3 speaks when a user message comes."
+AHEAD = (
+    "Where the history ends with messages that the upstream lacks, the bot's of them are added before anything new, "
+    "one call for each."
+)
+NO_MESSAGE = (
+    "The request has no message: the bot is asked what it would say, and that is delivered and added to the "
+    "conversation."
+)
+NOTHING_TO_FOLLOW = "Where V3 has no conversation of the pair's, there is nothing to follow: the answer is 422."
 
 Verdict: TypeAlias = fates.Kind | Literal["nothing asked"]
 
@@ -45,7 +56,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCall:
-    """One call that would be made, and when it would be; the body as JSON has it."""
+    """One call that would be made, and when it would be; the body as JSON has it, empty where there is none."""
 
     method: str
     path: str
@@ -87,12 +98,14 @@ def explain(body: bytes, *, mode: fates.Mode, now: datetime) -> Explanation:
         raise _refusal(errors.ClientError, str(error)) from error
     except ValueOutOfRange as error:
         raise _refusal(errors.OutOfRange, str(error)) from error
+    if _text_of(turn) is None and v1.opening(turn.request) is None:
+        raise _refusal(errors.OutOfRange, v1.MESSAGE_REQUIRED)
     found = receipt.outcomes(turn, mode=mode)
     return Explanation(
         mode=mode,
         fields=tuple(_fields(body, turn, found)),
         calls=tuple(_calls(turn, mode, now)),
-        notes=(KNOWN_CONVERSATION,) if turn.message is not None else (KNOWN_CONVERSATION, NO_MESSAGE),
+        notes=tuple(_notes(turn)),
         losses=receipt.losses(found),
         receipt=receipt.encode_receipt(found),
     )
@@ -132,36 +145,59 @@ def _shown(name: str, value: Any, turn: Turn) -> str:
     return text if len(text) <= MAX_VALUE_CHARACTERS else text[: MAX_VALUE_CHARACTERS - 1] + "…"
 
 
+def _notes(turn: Turn) -> Iterator[str]:
+    yield KNOWN_CONVERSATION
+    if turn.history:
+        yield AHEAD
+    if _text_of(turn) is None:
+        yield NO_MESSAGE
+        if not turn.history and v1.opening(turn.request) != "start":
+            yield NOTHING_TO_FOLLOW
+
+
+def _text_of(turn: Turn) -> str | None:
+    """Give the new message's text; a picture without one is a message, too. None where the bot is to speak first."""
+    if turn.message is None and (context.picture(turn.request) or turn.request.image_id):
+        return ""
+    return turn.message
+
+
 def _calls(turn: Turn, mode: fates.Mode, now: datetime) -> Iterator[UpstreamCall]:
-    carried = context.carry(turn.request, mode=mode)
+    """Give the calls in the order in which `posting.Posting` makes them."""
+    carried, text = context.carry(turn.request, mode=mode), _text_of(turn)
+    names = urlencode({"bot_id": turn.bot_id, "user_id": turn.user_id})
+    yield UpstreamCall("GET", f"/api/conversations?{names}", "where the gateway does not know the conversation", {})
+    if text is not None or turn.history or v1.opening(turn.request) == "start":
+        yield UpstreamCall(
+            "POST",
+            "/api/conversations",
+            "where V3 has none of the pair's",
+            json.loads(v3.encode_create(turn, webhook=CALLBACK_URL, now=now, context=carried)),
+        )
+    adopts = "where V3 has one that the gateway does not know"
+    yield UpstreamCall("PATCH", CONVERSATION, adopts, json.loads(v3.encode_webhook(CALLBACK_URL)))
+    yield UpstreamCall("GET", CONVERSATION, adopts, {})
+    if carried.conversation_digest:
+        yield UpstreamCall(
+            "PATCH",
+            CONVERSATION,
+            "where V3 had the conversation already, and has not been told this",
+            json.loads(v3.encode_context(carried)),
+        )
     if carried.user_digest:
         yield UpstreamCall(
             "PUT",
             f"/api/users/{quote(turn.user_id, safe='')}",
-            "POST /api/users with the same body where V3 does not know the user yet",
+            "where V3 has not been told this; POST /api/users with the same body where it does not know the user yet",
             json.loads(v3.encode_user(turn.user_id, carried)),
         )
-    yield UpstreamCall(
-        "POST",
-        "/api/conversations",
-        "the pair's first message only",
-        json.loads(v3.encode_create(turn, webhook=CALLBACK_URL, now=now, context=carried)),
-    )
-    if carried.conversation_digest:
-        yield UpstreamCall(
-            "PATCH",
-            "/api/conversations/{id}",
-            "instead of the creation, where the conversation is known and this has changed",
-            json.loads(v3.encode_context(carried)),
-        )
-    if turn.message is not None:
-        picture = context.picture(turn.request)
-        yield UpstreamCall(
-            "POST",
-            "/api/conversations/{id}/messages",
-            "always",
-            json.loads(v3.encode_message(turn.message, now=now, picture=picture)),
-        )
+    if text is not None:
+        message = v3.encode_message(text, now=now, picture=context.picture(turn.request))
+        yield UpstreamCall("POST", f"{CONVERSATION}/messages", "always", json.loads(message))
+    else:
+        spoken = v3.encode_bot_message(Message(from_bot=True, text=SPOKEN), now=now)
+        yield UpstreamCall("POST", f"{CONVERSATION}/generate-response", "always", json.loads(v3.encode_generate()))
+        yield UpstreamCall("POST", f"{CONVERSATION}/messages", "for each text of its answer", json.loads(spoken))
 
 
 def _text(explanation: Explanation) -> Iterator[str]:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ValidationError
 
-from mappings import quoting
+from mappings import fates, quoting
 from mappings.context import MAX_URL_CHARACTERS, Context
 from mappings.errors import MalformedAnswer
 from mappings.turn import Message, Picture, Turn, flatten
@@ -112,7 +112,9 @@ def encode_complete(text: str | None, backstory: str) -> bytes:
 
 def encode_initiate(turn: Turn, backstory: str) -> bytes:
     """Let the bot speak first. The call has no place for a backstory, so that it is part of the context's text."""
-    opening = FOLLOW_UP if turn.request.is_follow_up or turn.history else OPENING
+    asked = turn.request
+    goes_on = turn.history or asked.is_follow_up or fates.says_something("follow_up", asked.follow_up)
+    opening = FOLLOW_UP if goes_on else OPENING
     return wire.Initiate(text="\n".join(filter(None, (opening, backstory)))).body()
 
 

@@ -11,7 +11,7 @@ What is approximated or dropped is a loss, and the client is told of it by name.
 and per field what the row says) loses nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -61,19 +61,22 @@ CONTEXT_TARGETS: frozenset[Target] = frozenset(
 )
 """What mode `none` leaves out: fields of the public API description that the seed document does not have."""
 
+Need: TypeAlias = Literal["picture url", "no message"]
+"""What a fate hangs on: that the picture's address is known; that there is no new message, so that the bot speaks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What becomes of a field in one upstream, in one plain sentence of reason.
 
-    `needs_picture_url`: the fate holds where the picture's address is known; elsewhere the field is dropped.
+    Where what it `needs` is not there, the field is dropped.
     """
 
     kind: Kind
     target: Target
     reason: str
     source: Source
-    needs_picture_url: bool = False
+    needs: Need | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +122,20 @@ def _row(name: str, source: Source, neutral: Neutral, *, v3: Fate, chatbotkit: F
     return Row(name, source, neutral, {"v3": v3, "chatbotkit": chatbotkit})
 
 
-def _exact(target: Target, reason: str, source: Source, *, needs_picture_url: bool = False) -> Fate:
-    return Fate("exact", target, reason, source, needs_picture_url)
+def _exact(target: Target, reason: str, source: Source, *, needs: Need | None = None) -> Fate:
+    return Fate("exact", target, reason, source, needs)
 
 
-def _emulated(reason: str) -> Fate:
-    return Fate("emulated", "the gateway itself", reason, _CHOICE)
+def _emulated(reason: str, *, needs: Need | None = None) -> Fate:
+    return Fate("emulated", "the gateway itself", reason, _CHOICE, needs)
 
 
 def _told(reason: str) -> Fate:
     return Fate("approximated", "conversation.freeform", reason, _CHOICE)
 
 
-def _told_each_time(reason: str, *, needs_picture_url: bool = False) -> Fate:
-    return Fate("approximated", "extensions.backstory", reason, _CHOICE, needs_picture_url)
+def _told_each_time(reason: str, *, needs: Need | None = None) -> Fate:
+    return Fate("approximated", "extensions.backstory", reason, _CHOICE, needs)
 
 
 def _dropped(reason: str) -> Fate:
@@ -335,34 +338,58 @@ TABLE: tuple[Row, ...] = (
         "follow_up",
         _PUBLIC,
         BLANK_OR_FALSE,
-        v3=_dropped("V3 has no such field, and its meaning is not public."),
-        chatbotkit=_dropped("ChatBotKit has no such field, and its meaning is not public."),
+        v3=Fate(
+            "approximated",
+            "the gateway itself",
+            "Where there is no new message, it counts as `is_follow_up`; what a text in it means is not public, so "
+            "that the text reaches nobody.",
+            _CHOICE,
+            "no message",
+        ),
+        chatbotkit=Fate(
+            "approximated",
+            "initiate.text",
+            "Where there is no new message, it counts as `is_follow_up`; what a text in it means is not public, so "
+            "that the text reaches nobody.",
+            _CHOICE,
+            "no message",
+        ),
     ),
     _row(
         "is_follow_up",
         _PUBLIC,
         FALSE,
-        v3=_dropped("A bot of V3 speaks when a user message comes, and cannot be asked to speak first."),
+        v3=_emulated(
+            "Where there is no new message, the gateway asks V3 what the bot would say, delivers it and adds it to "
+            "the conversation; beside a message it is dropped.",
+            needs="no message",
+        ),
         chatbotkit=Fate(
             "approximated",
             "initiate.text",
-            "Where there is no new message, the bot is asked in words to write again.",
+            "Where there is no new message, the bot is asked in words to write again; beside one it is dropped.",
             _CHOICE,
+            "no message",
         ),
     ),
     _row(
         "start_message",
         _PUBLIC,
         BLANK_OR_FALSE,
-        v3=_told("A bot of V3 does not speak first, so it is told what it is to open with."),
-        chatbotkit=_told_each_time("ChatBotKit has no such field, so the bot is told what it is to open with."),
+        v3=_told(
+            "The bot is told what it is to open with, and where there is no new message the gateway asks V3 what it "
+            "would say, delivers it and adds it to the conversation."
+        ),
+        chatbotkit=_told_each_time(
+            "The bot is told what it is to open with, and where there is no new message it is asked to write first."
+        ),
     ),
     _row(
         "no_start_message",
         _PUBLIC,
         FALSE,
-        v3=_dropped("V3 has no such switch; its bots are not known to send a start message by themselves."),
-        chatbotkit=_dropped("ChatBotKit has no such switch; its bots send no start message by themselves."),
+        v3=_emulated("The gateway has a bot open a chat only for a `start_message`, and with this for none."),
+        chatbotkit=_emulated("The gateway has a bot open a chat only for a `start_message`, and with this for none."),
     ),
     _row(
         "use_hardcoded_conversation_starters",
@@ -397,12 +424,12 @@ TABLE: tuple[Row, ...] = (
             "It goes along as the picture's `content_id`; V3 takes a picture only with its address, so alone, "
             "and not known to the gateway either, it is dropped.",
             _SEED,
-            needs_picture_url=True,
+            needs="picture url",
         ),
         chatbotkit=_told_each_time(
             "ChatBotKit's messages hold no pictures, so the bot is told the id beside the address; alone, and "
             "not known to the gateway either, it is dropped.",
-            needs_picture_url=True,
+            needs="picture url",
         ),
     ),
     _row(
@@ -449,7 +476,10 @@ UNKNOWN = _dropped("The gateway does not know this field.")
 """The fate of every field that has no row, unless its value is null."""
 
 _LEFT_OUT = _dropped("The gateway is set up for an upstream that has no such field.")
-_NO_ADDRESS = _dropped("A picture can be passed on only with its address, and nothing tells the address of this one.")
+_UNMET: Mapping[Need, Fate] = {
+    "picture url": _dropped("A picture can be passed on only with its address, and nothing tells that of this one."),
+    "no message": _dropped("It asks the bot to speak first, and beside a new message the bot answers that."),
+}
 
 
 def says_something(name: str, value: object) -> bool:
@@ -460,11 +490,11 @@ def says_something(name: str, value: object) -> bool:
     return row is None or not row.neutral.holds(value)
 
 
-def fate_of(row: Row, upstream: Upstream = "v3", *, mode: Mode = "full", picture_url_known: bool = True) -> Fate:
-    """Give the fate of a field that says something; see `Fate.needs_picture_url` for the last parameter."""
+def fate_of(row: Row, upstream: Upstream = "v3", *, mode: Mode = "full", unmet: Collection[Need] = ()) -> Fate:
+    """Give the fate of a field that says something, in a request that lacks what is `unmet`."""
     fate = row.fates[upstream]
     if mode == "none" and fate.target in CONTEXT_TARGETS:
         return _LEFT_OUT
-    if fate.needs_picture_url and not picture_url_known:
-        return _NO_ADDRESS
+    if fate.needs is not None and fate.needs in unmet:
+        return _UNMET[fate.needs]
     return fate

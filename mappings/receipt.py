@@ -61,12 +61,12 @@ def outcomes(
     `stored` is the picture that the gateway knows of the request's `image_id`.
     """
     request = turn.request
-    picture_url_known = context.picture(request, stored=stored) is not None
+    unmet = _unmet(turn, context.picture(request, stored=stored))
     found = []
     for row in fates.TABLE:
         value = turn.history if row.name == "messages" else getattr(request, row.name)
         if fates.says_something(row.name, value):
-            fate = fates.fate_of(row, upstream, mode=mode, picture_url_known=picture_url_known)
+            fate = fates.fate_of(row, upstream, mode=mode, unmet=unmet)
             found.append(_outcome(row.name, fate))
     unknown = fates.UNKNOWN
     found.extend(
@@ -75,6 +75,12 @@ def outcomes(
         if fates.says_something(name, value)
     )
     return tuple(found)
+
+
+def _unmet(turn: Turn, picture: Picture | None) -> tuple[fates.Need, ...]:
+    if picture is not None:  # which is a message, too, if need be one without a text
+        return ("no message",)
+    return ("picture url",) if turn.message is None else ("picture url", "no message")
 
 
 @functools.cache  # a row has few fates: all its outcomes are as many objects

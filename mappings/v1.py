@@ -20,6 +20,9 @@ MAX_FIELDS = 5000
 MAX_ITEMS = 1000
 """Facts or pictures in one field. Half a million wrong ones took half a minute to be told about, one by one."""
 
+MESSAGE_REQUIRED = "message: required, unless is_follow_up, follow_up or start_message is set"
+"""The answer to a request that neither says anything nor asks the bot to (see `opening`)."""
+
 MAX_FAULTS_TOLD = 5
 MAX_FAULT_CHARACTERS = 200
 
@@ -60,9 +63,11 @@ def decode_request(body: bytes) -> Turn:
 def opening(request: wire.CompleteRequest) -> Literal["start", "follow_up"] | None:
     """Tell how a request without a message asks the bot to speak first: by beginning, or by going on; None: not.
 
+    `no_start_message` takes the first back.
+
     Source: public API description (`message` null together with `is_follow_up` or `start_message`).
     """
-    if fates.says_something("start_message", request.start_message):
+    if fates.says_something("start_message", request.start_message) and not request.no_start_message:
         return "start"
     if request.is_follow_up or fates.says_something("follow_up", request.follow_up):
         return "follow_up"

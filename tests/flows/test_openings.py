@@ -52,7 +52,15 @@ async def test_an_opening_can_be_the_answer(world: World) -> None:
     assert answer.json()["completion"]
 
 
-@pytest.mark.parametrize("request_", [{}, {"is_follow_up": True}, {"is_follow_up": False, "start_message": None}])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"is_follow_up": True},
+        {"is_follow_up": False, "start_message": None},
+        {"start_message": "Hi there", "no_start_message": True},
+    ],
+)
 async def test_with_nothing_to_follow_there_is_nothing_to_say(world: World, request_: dict[str, Any]) -> None:
     refused = await world.complete(message=None, **request_)
     assert (refused.status_code, refused.json()["error"]) == (422, "unprocessable")

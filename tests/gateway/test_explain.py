@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from gateway import errors, explain
+from mappings import fates
 
-SEED = Path(__file__).parents[1] / "golden/seed/v1_request.json"
+GOLDEN = Path(__file__).parents[1] / "golden"
+SEED = GOLDEN / "seed/v1_request.json"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+FIND = "/api/conversations?bot_id=b&user_id=u"
+CREATE = "/api/conversations"
+CONVERSATION = "/api/conversations/{id}"
+MESSAGES = f"{CONVERSATION}/messages"
 
 
 def explained(mode: Any = "full", **fields: Any) -> explain.Explanation:
@@ -23,7 +29,7 @@ def explained(mode: Any = "full", **fields: Any) -> explain.Explanation:
 def test_the_production_request_is_explained_field_by_field() -> None:
     explanation = explain.explain(SEED.read_bytes(), mode="full", now=NOW)
     fields = {field.name: field for field in explanation.fields}
-    assert set(fields) == set(json.loads(SEED.read_bytes()))
+    assert set(fields) == set(json.loads(SEED.read_bytes())) == set(fates.ROWS)
     assert (fields["language"].value, fields["language"].fate) == ('"es"', "approximated")
     assert (fields["messages"].value, fields["messages"].target) == (
         "3 texts in 2 items",
@@ -35,33 +41,84 @@ def test_the_production_request_is_explained_field_by_field() -> None:
 
 def test_the_calls_of_a_new_conversation_are_told_with_their_bodies() -> None:
     calls = explain.explain(SEED.read_bytes(), mode="full", now=NOW).calls
+    bot, user_id = "88d86507-8d6c-4fad-b6f6-15d4fd377c83", "306066b7-e47a-405b-8726-ccec362858ac"
     assert [(call.method, call.path) for call in calls] == [
-        ("PUT", "/api/users/306066b7-e47a-405b-8726-ccec362858ac"),
+        ("GET", f"/api/conversations?bot_id={bot}&user_id={user_id}"),
         ("POST", "/api/conversations"),
         ("PATCH", "/api/conversations/{id}"),
+        ("GET", "/api/conversations/{id}"),
+        ("PATCH", "/api/conversations/{id}"),
+        ("PUT", f"/api/users/{user_id}"),
         ("POST", "/api/conversations/{id}/messages"),
     ]
-    user, create, patch, message = (call.body for call in calls)
+    find, create, adopt, read, patch, user, message = (call.body for call in calls)
+    assert (find, read) == ({}, {})
+    assert adopt == {"webhook": explain.CALLBACK_URL}
     assert user["attributes"] == [{"name": "age", "value": "30"}]
     assert create["with_messages"][0]["text"] == "¡Hola! Soy Angela."
     assert create["freeform"] == patch["freeform"]
     assert message["message"]["text"] == "Hola"
 
 
+@pytest.mark.parametrize("case", ["seed", "start_message"])
+def test_the_calls_come_in_the_order_in_which_the_gateway_makes_them(case: str) -> None:
+    story = json.loads((GOLDEN / case / "story.json").read_bytes())
+    sent = story["steps"][0]["send"]
+    body = json.dumps(sent).encode() if isinstance(sent, dict) else (GOLDEN / case / sent).read_bytes()
+    made = [call["call"] for call in json.loads((GOLDEN / case / "upstream_calls.json").read_bytes())]
+    told = (f"{call.method} {call.path}" for call in explain.explain(body, mode="full", now=NOW).calls)
+    assert [call for call in made if call.replace("<conversation 1>", "{id}") not in told] == []
+
+
 def test_where_nothing_is_to_be_told_only_the_conversation_and_the_message_are_sent() -> None:
     for explanation in (explained(), explained(mode="none", language="es", user_display_name="Max")):
-        assert [call.path for call in explanation.calls] == ["/api/conversations", "/api/conversations/{id}/messages"]
+        assert [call.path for call in explanation.calls] == [FIND, CREATE, CONVERSATION, CONVERSATION, MESSAGES]
+        assert explanation.notes == (explain.KNOWN_CONVERSATION,)
 
 
-def test_a_request_without_a_message_posts_none() -> None:
-    explanation = explained(message=None)
-    assert [call.path for call in explanation.calls] == ["/api/conversations"]
-    assert explain.NO_MESSAGE in explanation.notes
-    assert explain.NO_MESSAGE not in explained().notes
+def test_where_the_bot_speaks_first_it_is_asked_to_and_what_it_says_is_added() -> None:
+    explanation = explained(message=None, start_message=True)
+    paths = [call.path for call in explanation.calls]
+    assert paths[-2:] == ["/api/conversations/{id}/generate-response", MESSAGES]
+    generated, added = (call.body for call in explanation.calls[-2:])
+    assert generated == {"batch_size": 1}
+    assert added["message"]["from_bot"] is True
+    assert explanation.notes == (explain.KNOWN_CONVERSATION, explain.NO_MESSAGE)
 
 
-def test_a_users_id_is_one_segment_of_a_path() -> None:
-    assert explained(user_id="a/../b", user_display_name="Max").calls[0].path == "/api/users/a%2F..%2Fb"
+@pytest.mark.parametrize(
+    ("fields", "creates"),
+    [
+        ({"start_message": "Hi!"}, True),
+        ({"is_follow_up": True}, False),
+        ({"is_follow_up": True, "messages": [{"bot": True, "content": ["Hi!"]}]}, True),
+    ],
+)
+def test_a_conversation_is_not_created_for_a_follow_up_of_nothing(fields: dict[str, Any], creates: bool) -> None:
+    explanation = explained(message=None, **fields)
+    assert (("POST", CREATE) in [(call.method, call.path) for call in explanation.calls]) is creates
+    assert (explain.NOTHING_TO_FOLLOW in explanation.notes) is not creates
+
+
+@pytest.mark.parametrize(
+    ("fields", "media"),
+    [({"image_url": "https://h/p.jpg"}, {"url": "https://h/p.jpg"}), ({"image_id": "p"}, None)],
+)
+def test_a_picture_alone_is_a_message(fields: dict[str, Any], media: dict[str, str] | None) -> None:
+    call = explained(message=None, **fields).calls[-1]
+    assert (call.method, call.path) == ("POST", MESSAGES)
+    assert (call.body["message"]["text"], call.body["message"].get("attached_media")) == ("", media)
+
+
+def test_only_a_request_with_a_history_can_be_ahead() -> None:
+    assert explain.AHEAD in explained(messages=[{"bot": True, "content": ["Hi!"]}]).notes
+    assert explain.AHEAD not in explained().notes
+
+
+def test_a_users_id_is_one_segment_of_a_path_and_one_value_of_a_query() -> None:
+    calls = explained(user_id="a/../b&c", user_display_name="Max").calls
+    assert calls[0].path == "/api/conversations?bot_id=b&user_id=a%2F..%2Fb%26c"
+    assert calls[-2].path == "/api/users/a%2F..%2Fb%26c"
 
 
 def test_the_text_names_every_field_every_call_and_every_loss() -> None:
@@ -87,7 +144,7 @@ def test_a_long_history_and_long_values_are_shortened_in_the_text_but_not_in_jso
     assert "with_messages: 27 more" in text
     assert "text 20" not in text
     assert f'"{"x" * 58}…' in text
-    body = json.loads(explain.render_json(explanation))["calls"][0]["body"]
+    body = json.loads(explain.render_json(explanation))["calls"][1]["body"]
     assert len(body["with_messages"]) == 30
 
 
@@ -121,6 +178,8 @@ def test_the_request_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch
         (b"", 400, "not JSON"),
         (b'{"bot_id": "b"}', 400, "user_id"),
         (b'{"bot_id": "b", "user_id": "u", "min_delay": -1}', 422, "min_delay"),
+        (b'{"bot_id": "b", "user_id": "u"}', 422, "message: required"),
+        (b'{"bot_id": "b", "user_id": "u", "start_message": "Hi", "no_start_message": true}', 422, "message: required"),
     ],
 )
 def test_what_is_no_request_is_refused_as_the_gateway_would(body: bytes, status: int, where: str) -> None:

@@ -19,6 +19,8 @@ PICTURE = "https://pictures.example.com/a.jpg"
 BOTS = {"b": "cbk-1", "b2": "cbk-2"}
 TOLD = "extensions.backstory"
 META = "conversation.meta"
+OPENING = "gateway.opening"
+FOLLOWS = {OPENING: "follow_up", "initiate.text": chatbotkit.FOLLOW_UP}
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ CASES = {
     "prompt": Case("approximated", "Be kind.\nBe brief.", told('The prompt for this chat is "Be kind.\nBe brief.".')),
     "segment": Case("dropped", False),
     "fast_mode": Case("dropped", True),
-    "follow_up": Case("dropped", "later"),
-    "is_follow_up": Case("approximated", True, {"initiate.text": chatbotkit.FOLLOW_UP}),
+    "follow_up": Case("approximated", "later", FOLLOWS, {"message": None}),
+    "is_follow_up": Case("approximated", True, FOLLOWS, {"message": None}),
     "start_message": Case("approximated", "Hey!", told('The opening message of this chat is "Hey!".')),
-    "no_start_message": Case("dropped", True),
+    "no_start_message": Case("emulated", True, {OPENING: None}, {"message": None, "start_message": "Hey!"}),
     "use_hardcoded_conversation_starters": Case("dropped", True),
     "offer_url": Case(
         "approximated", "https://o.test/1", told('The link of the offer in this chat is "https://o.test/1".')
@@ -114,14 +116,15 @@ def carried(request: dict[str, Any]) -> dict[str, Any]:
     completed = json.loads(chatbotkit.encode_complete(turn.message, story))
     received = json.loads(chatbotkit.encode_receive(story))
     assert received.get("extensions") == completed.get("extensions")
-    assert json.loads(chatbotkit.encode_send(turn.message or "")) == {"text": completed["text"]}
+    assert json.loads(chatbotkit.encode_send(turn.message or "")) == {"text": completed.get("text", "")}
     return {
         **{f"conversation.{name}": value for name, value in created.items()},
         **{f"{META}.{name}": value for name, value in meta.items()},
-        "message.text": completed["text"],
+        "message.text": completed.get("text"),
         TOLD: received.get("extensions", {}).get("backstory"),
         "initiate.text": json.loads(chatbotkit.encode_initiate(turn, story))["text"],
         "gateway.conversation_id": json.loads(v1.encode_accepted(turn, "m"))["conversation_id"],
+        OPENING: v1.opening(turn.request) if turn.message is None else None,
         "gateway.webhook": turn.webhook,
         "gateway.minimum": turn.window.minimum.total_seconds(),
         "gateway.maximum": turn.window.maximum.total_seconds(),

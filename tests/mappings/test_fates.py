@@ -15,6 +15,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 BASE: dict[str, Any] = {"bot_id": "b", "user_id": "u", "message": "hi", "webhook": "https://client.example.com/hook"}
 PICTURE = "https://pictures.example.com/a.jpg"
 TOLD = "conversation.freeform"
+OPENING = "gateway.opening"
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ CASES = {
     ),
     "segment": Case("exact", False, {"conversation.segment": False}),
     "fast_mode": Case("dropped", True),
-    "follow_up": Case("dropped", "later"),
-    "is_follow_up": Case("dropped", True),
+    "follow_up": Case("approximated", "later", {OPENING: "follow_up"}, {"message": None}),
+    "is_follow_up": Case("emulated", True, {OPENING: "follow_up"}, {"message": None}),
     "start_message": Case("approximated", "Hey!", {TOLD: 'The opening message of this chat is "Hey!".'}),
-    "no_start_message": Case("dropped", True),
+    "no_start_message": Case("emulated", True, {OPENING: None}, {"message": None, "start_message": "Hey!"}),
     "use_hardcoded_conversation_starters": Case("dropped", True),
     "offer_url": Case(
         "approximated",
@@ -136,6 +137,7 @@ def carried(request: dict[str, Any], *, mode: fates.Mode = "full") -> dict[str, 
     seen |= {f"message.{key}": value for key, value in json.loads(message)["message"].items()}
     seen |= {
         "gateway.conversation_id": json.loads(v1.encode_accepted(turn, "m"))["conversation_id"],
+        OPENING: v1.opening(turn.request) if turn.message is None else None,
         "gateway.webhook": turn.webhook,
         "gateway.minimum": turn.window.minimum.total_seconds(),
         "gateway.maximum": turn.window.maximum.total_seconds(),
@@ -172,7 +174,7 @@ def test_a_fields_value_ends_up_where_its_row_says_and_nowhere_else(name: str) -
     assert outcome.kind == case.fate
     match outcome.kind:
         case "exact" | "approximated":
-            assert outcome.target in case.seen
+            assert outcome.target in case.seen or (outcome.target == "the gateway itself" and OPENING in case.seen)
         case "emulated":
             assert outcome.target == "the gateway itself"
             assert all(place.startswith("gateway.") for place in case.seen)
@@ -213,6 +215,24 @@ def test_a_picture_without_a_known_address_is_dropped() -> None:
     assert difference(BASE, {"image_id": "pic-1"}) == {}
     (outcome,) = outcome_of("image_id", request)
     assert (outcome.kind, outcome.target) == ("dropped", "nowhere")
+
+
+@pytest.mark.parametrize("upstream", ["v3", "chatbotkit"])
+@pytest.mark.parametrize(("name", "value"), [("is_follow_up", True), ("follow_up", "later"), ("follow_up", True)])
+@pytest.mark.parametrize("message", [{"message": "hi"}, {"message": None, "image_url": PICTURE}])
+def test_beside_a_message_or_a_picture_the_bot_is_not_asked_to_speak_first(
+    upstream: fates.Upstream, name: str, value: Any, message: dict[str, Any]
+) -> None:
+    turn = read(BASE | message | {name: value})
+    found = {outcome.name: outcome for outcome in receipt.outcomes(turn, upstream=upstream)}
+    assert (found[name].kind, found[name].target) == ("dropped", "nowhere")
+
+
+def test_a_start_message_opens_a_chat_and_its_words_are_told() -> None:
+    assert difference(BASE | {"message": None}, {"start_message": True}) == {
+        OPENING: "start",
+        TOLD: "You open this chat.",
+    }
 
 
 def test_a_false_message_flag_in_words_says_the_opposite_of_a_true_one() -> None:

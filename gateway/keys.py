@@ -76,7 +76,7 @@ class ShardKeys:
         return f"{self.prefix}idem:{digest}"
 
     def turn(self, turn_id: str) -> str:
-        """Hash, TTL `TURN_TTL_SECONDS`, owner open_turns: one turn that awaits or has got its reply."""
+        """Hash, TTL `TURN_TTL_SECONDS` and its reply's wait, owner open_turns: a turn that awaits or has its reply."""
         return f"{self.prefix}turn:{turn_id}"
 
 
@@ -108,7 +108,7 @@ class ConversationKeys:
 
     @property
     def fingerprints(self) -> str:
-        """Hash, TTL `TURN_TTL_SECONDS`, owner open_turns: request fingerprint → turn id, until the reply is out."""
+        """Hash, TTL as its longest turn's, owner open_turns: request fingerprint → turn id, until the reply is out."""
         return f"{self.shard.prefix}prints:{self.digest}"
 
     @property

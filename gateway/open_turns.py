@@ -226,8 +226,14 @@ class OpenTurns:
     ) -> Call:
         return Call(
             "abandon_post",
-            (conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)),
-            (proposal.caller, turn_id, "forget" if settled else "leave"),
+            (
+                conversation.turns,
+                conversation.lock,
+                conversation.fingerprints,
+                conversation.shard.turn(turn_id),
+                conversation.directory,
+            ),
+            (proposal.caller, turn_id, "forget" if settled else "leave", proposal.note),
         )
 
     async def settle(

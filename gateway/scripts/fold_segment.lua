@@ -16,6 +16,8 @@
 --         {'opened'|'folded', reply id, due ms}
 --         {'answered', turn id, due ms}  taken into the answer that a client waits for
 -- include _due
+local LONG_WAIT_SECONDS = 3600 -- a turn is remembered for much longer anyway
+
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local prefix, message_id, segment, has_picture = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
 local reply_ttl, most_ids = tonumber(ARGV[14]), tonumber(ARGV[15])
@@ -48,18 +50,22 @@ if head and not is_scheduled(due_queue, lost[1], head) then
   schedule(due_queue, lost[1], head, math.max(tonumber(lost[2]), now))
 end
 
-local answered, unnoted = {}, {}
+local answered, is_posting, promised = {}, {}, nil
 if ARGV[12] == '' then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
-    local state = redis.call('HGET', turn_key(id), 'state')
+    local turn = redis.call('HMGET', turn_key(id), 'state', 'webhook', 'reply')
+    is_posting[id] = turn[1] == 'posting'
     -- Of a turn that was opened again, what goes on with the reply that it has is no new one.
-    local reply = state == 'posting' and redis.call('HGET', turn_key(id), 'reply')
-    local goes_on = reply and reply == redis.call('LINDEX', outbox, -1)
-      and redis.call('HEXISTS', reply_key(reply), 'frozen') == 0
-    if (state == 'posted' or state == 'posting') and not goes_on then answered[#answered + 1] = id end
-    if state == 'posting' then unnoted[#unnoted + 1] = redis.call('HGET', turn_key(id), 'note') or '' end
+    local goes_on = is_posting[id] and turn[3] and turn[3] == redis.call('LINDEX', outbox, -1)
+      and redis.call('HEXISTS', reply_key(turn[3]), 'frozen') == 0
+    if (turn[1] == 'posted' or is_posting[id]) and not goes_on then
+      answered[#answered + 1] = id
+      if turn[2] ~= '' then promised = #answered end
+    end
   end
 end
+-- What was promised to a webhook goes there, and not to a client who waits for the answer to a later message.
+while promised and #answered > promised do table.remove(answered) end
 -- The answer that a client waits for, or will ask for again, while it has not been taken.
 local gathering = #answered == 0 and known[4] and redis.call('HGET', turn_key(known[4]), 'state') == 'answered'
   and known[4]
@@ -75,7 +81,9 @@ redis.call('HDEL', orphans, message_id) -- it may have been one until now
 redis.call('ZADD', seen, now, message_id)
 redis.call('ZREMRANGEBYRANK', seen, 0, -1 - most_ids)
 redis.call('EXPIRE', seen, ARGV[13])
-for _, digest in ipairs(unnoted) do note(digest) end
+for _, id in ipairs(answered) do
+  if is_posting[id] then note(redis.call('HGET', turn_key(id), 'note') or '') end
+end
 note(ARGV[16])
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
@@ -122,7 +130,7 @@ if #answered > 0 then
   local id = redis.call('HEXISTS', turn_key(newest_turn), 'reply') == 1 and newest[1] ~= '' and ARGV[8] or newest_turn
   for _, other in ipairs(answered) do
     base = math.max(base, tonumber(redis.call('HGET', turn_key(other), 'not_before')))
-    if redis.call('HGET', turn_key(other), 'state') == 'posting' then
+    if is_posting[other] then
       -- Until its sender has the upstream's word nobody knows: it may be a late segment of the reply before.
       redis.call('HSET', turn_key(other), 'unproven', 1)
     else
@@ -141,7 +149,14 @@ if #answered > 0 then
   end
   if newest[1] == '' then return answer(id, newest[3]) end
   redis.call('HDEL', directory, 'answering')
-  return open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5], newest[6])
+  local opened = open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5],
+    newest[6])
+  local wait = math.ceil((opened[3] - now) / 1000)
+  if wait > LONG_WAIT_SECONDS then -- an identical request joins for as long as that
+    for _, other in ipairs(answered) do redis.call('EXPIRE', turn_key(other), wait + ARGV[13]) end
+    redis.call('EXPIRE', prefix .. 'prints:' .. ARGV[3], wait + ARGV[13], 'GT')
+  end
+  return opened
 end
 
 local base = now

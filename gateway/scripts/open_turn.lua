@@ -19,6 +19,7 @@
 --       the caller holds the lock; `unsettled` lists {turn id, message digest, sent_at} of turns whose sender died
 --       between opening and recording: the upstream's transcript decides about them before anything is posted;
 --       `unanswered` counts the earlier turns whose reply has not reached the client
+-- include _tail
 local directory, turns, lock, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, caller, fingerprint = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
@@ -29,17 +30,6 @@ local function forget(id)
   local print = redis.call('HGET', turn_key(id), 'fingerprint')
   if print and redis.call('HGET', fingerprints, print) == id then redis.call('HDEL', fingerprints, print) end
   redis.call('DEL', turn_key(id))
-end
-
-local function forget_note(digest)
-  local tail = redis.call('HGET', directory, 'tail') or ''
-  for at = #tail - #digest + 1, 1, -#digest do
-    if string.sub(tail, at, at + #digest - 1) == digest then
-      redis.call('HSET', directory, 'tail', string.sub(tail, 1, at - 1) .. string.sub(tail, at + #digest))
-      if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', -1) end
-      return
-    end
-  end
 end
 
 local id = ARGV[3]
@@ -61,10 +51,11 @@ if not state or is_over then
   if redis.call('LLEN', turns) >= tonumber(ARGV[15]) then return {'full'} end
   -- A segment came for it while it was being posted, and then its sender said nothing more: it may be the upstream's
   -- answer to it, or a late segment of the reply before. It is opened again, for the transcript to decide; the tail
-  -- took note of it with that segment, and must not say that the upstream holds what is still in question.
+  -- took note of it with that segment, and must not say that the upstream holds what is still in question. What came
+  -- for a client who waits stays: it is his, whatever it answers.
   if is_over then
-    redis.call('HDEL', turn, 'unproven', 'count', 'quiet', 'opened_at')
-    if ARGV[18] ~= '' then forget_note(ARGV[18]) end
+    redis.call('HDEL', turn, 'unproven')
+    if ARGV[18] ~= '' then forget_note(directory, ARGV[18]) end
   end
   state = is_over and 'posting' or 'queued'
   redis.call('HSET', turn, 'state', state, 'fingerprint', fingerprint, 'webhook', ARGV[6],
@@ -76,7 +67,8 @@ if not state or is_over then
   redis.call('RPUSH', turns, id)
   redis.call('EXPIRE', turns, ARGV[16])
   redis.call('HSET', fingerprints, fingerprint, id)
-  redis.call('EXPIRE', fingerprints, ARGV[16])
+  -- Of a turn whose reply waits for days it is kept for longer.
+  if redis.call('TTL', fingerprints) < tonumber(ARGV[16]) then redis.call('EXPIRE', fingerprints, ARGV[16]) end
 end
 
 local holder = redis.call('GET', lock)
@@ -93,7 +85,7 @@ local waits = ARGV[6] == ''
 -- An answer that a client waits for must be nobody else's: while it gathers its segments, nothing new is posted.
 local answering = redis.call('HGET', directory, 'answering')
 local quiet = answering and tonumber(redis.call('HGET', turn_key(answering), 'quiet') or 0) or 0
-if quiet > now then return wait(quiet - now) end
+if quiet > now and answering ~= id then return wait(quiet - now) end
 
 local unsettled = {}
 for _, other in ipairs(redis.call('LRANGE', turns, 0, -1)) do

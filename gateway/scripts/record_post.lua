@@ -11,7 +11,9 @@
 -- this caller's lease has passed to another, who found no trace of the message and forgot the turn.
 local directory, lock, turn, fingerprints, turns, id = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 local state = redis.call('HGET', turn, 'state')
-if redis.call('GET', lock) ~= ARGV[2] then return state or 'lost' end
+local holder = redis.call('GET', lock)
+-- A lease that has run out unnoticed is as good as held.
+if holder ~= ARGV[2] and (holder or state ~= 'posting') then return state or 'lost' end
 local is_over = redis.call('HDEL', turn, 'unproven') == 1
 if state == 'posting' then
   state = 'posted'
@@ -26,7 +28,11 @@ if state == 'posting' then
   if reply then -- what came for it while it was being posted was its answer
     is_over, state = true, 'answered'
     redis.call('LREM', turns, 1, id)
-    if redis.call('EXISTS', ARGV[9] .. 'reply:' .. reply) == 0 then state = 'delivered' end
+    if redis.call('HEXISTS', turn, 'count') == 1 then
+      redis.call('HSET', directory, 'answering', id)
+    elseif redis.call('EXISTS', ARGV[9] .. 'reply:' .. reply) == 0 then
+      state = 'delivered'
+    end
   end
   redis.call('HSET', turn, 'state', state)
 end

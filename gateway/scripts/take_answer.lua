@@ -13,6 +13,7 @@ if not fields[2] then return {'waiting', ''} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 if fields[1] ~= 'delivered' then
+  if fields[1] ~= 'answered' then return {'waiting', ''} end -- opened again: what has come may not be all
   if now < tonumber(fields[3]) then return {'waiting', fields[3] - now} end
   redis.call('HSET', turn, 'state', 'delivered')
   redis.call('EXPIRE', turn, fields[5] and ARGV[4] or ARGV[3])

@@ -1,6 +1,7 @@
 """Turns in the store: one of a conversation at a time, each request once, dead senders settled."""
 
 import asyncio
+import dataclasses
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 
 from gateway import errors, keys
 from gateway.directory import Directory, LeaseLost
-from gateway.open_turns import MAX_OPEN_TURNS, Entered, Joined, OpenTurns, Proposal, Unsettled
+from gateway.open_turns import AWAITED_MS, MAX_OPEN_TURNS, Entered, Joined, OpenTurns, Proposal, Unsettled
 from gateway.relay.delivery import Delivered
-from gateway.relay.queue import Queue, Settlement
+from gateway.relay.queue import Folded, Queue, Settlement
 from gateway.store import Store
+from mappings import completion
 from mappings.turn import ReplySegment
 
 CONVERSATION = keys.ConversationKeys("00" * 16)
@@ -244,3 +246,163 @@ async def test_a_key_names_its_request_for_a_day(open_turns: OpenTurns) -> None:
     assert await open_turns.name("another tenant", "k", "body", "turn-3") == "turn-3"
     with pytest.raises(errors.OutOfRange, match="Idempotency-Key"):
         await open_turns.name("t", "k", "another body", "turn-4")
+
+
+# Turns that are opened again
+
+
+async def say(store: Store, text: str) -> Folded:
+    return await Queue(store).fold(CONVERSATION, "c-1", ReplySegment(str(uuid.uuid4()), text))
+
+
+async def deliver(store: Store) -> list[str]:
+    """Deliver what is due within the hour; give the ids."""
+    store.clock_offset_ms += 3_600_000
+    queue, shard = Queue(store), CONVERSATION.shard.shard
+    deliveries = (await queue.claim({shard: 10}, LEASE))[shard].deliveries
+    await queue.settle([Settlement(delivery, Delivered(200)) for delivery in deliveries])
+    return [delivery.id for delivery in deliveries]
+
+
+async def opened_again(open_turns: OpenTurns, store: Store, **changes: Any) -> tuple[Proposal, Entered]:
+    """Have a turn's sender die while a segment comes, and its client's retry open it again; give the retry."""
+    first = proposal()
+    await enter(open_turns, first)
+    await record(open_turns, first)
+    dead = proposal(fingerprint="same", **changes)
+    # Somebody who waits for his answer lets the reply to the turn before him come first.
+    await say(store, "before")
+    await deliver(store)
+    await enter(open_turns, dead)
+    await say(store, "meanwhile")
+    await store.redis.delete(CONVERSATION.lock)  # its lease has run out
+    retry = proposal(fingerprint="same", **changes)
+    return retry, await enter(open_turns, retry)
+
+
+async def test_a_delivery_does_not_close_the_turn_that_was_opened_again_beside_it(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    retry, entered = await opened_again(open_turns, store)
+    assert await deliver(store) == [entered.turn_id]
+    # The transcript has said no: it was a late segment of the reply before, and the message is posted only now.
+    state = await open_turns.record_post(CONVERSATION, retry, entered.turn_id, "c-1", {})
+    assert state == "posted"
+    folded = await say(store, "the answer")
+    assert folded.outcome == "opened"
+    assert folded.reply_id
+    assert await store.redis.hget(CONVERSATION.shard.reply(folded.reply_id), "turns") == entered.turn_id
+
+
+async def test_late_segments_do_not_note_a_message_that_is_being_posted_again_twice(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    retry, entered = await opened_again(open_turns, store, message="Au7A", note="Au7A")
+    before = (await Directory(store).show(CONVERSATION))["tail"]
+    assert "Au7A" not in before
+    assert (await say(store, "and more")).outcome == "folded"
+    await open_turns.record_post(CONVERSATION, retry, entered.turn_id, "c-1", {})
+    assert (await Directory(store).show(CONVERSATION))["tail"].count("Au7A") == 1
+
+
+async def test_a_message_that_was_refused_is_not_in_what_is_known_of_the_transcript(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    first, refused = proposal(), proposal(message="Au7A", note="Au7A")
+    await enter(open_turns, first)
+    await record(open_turns, first)
+    await say(store, "before")
+    await deliver(store)
+    await enter(open_turns, refused)
+    await say(store, "a late segment")
+    assert await open_turns.abandon(CONVERSATION, refused, refused.turn_id, settled=True) == "forgotten"
+    assert "Au7A" not in (await Directory(store).show(CONVERSATION))["tail"]
+
+
+async def test_a_turn_that_its_client_names_never_lends_its_name_to_two_replies(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    named = proposal(fingerprint="same", keep=True)
+    await enter(open_turns, named)
+    await store.redis.hset(CONVERSATION.directory, mapping={"id": "c-1", "webhook": "https://h", "meta": "{}"})
+    first = await say(store, "a late segment")
+    assert await open_turns.abandon(CONVERSATION, named, named.turn_id, settled=True) == "forgotten"
+    assert await deliver(store) == [first.reply_id]
+    again = dataclasses.replace(named, caller="another")
+    await enter(open_turns, again)
+    await record(open_turns, again)
+    second = await say(store, "the answer")
+    assert second.outcome == "opened"
+    assert second.reply_id != first.reply_id
+
+
+async def test_the_answer_to_a_message_whose_sender_died_is_there_for_the_retry(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    retry, entered = await opened_again(open_turns, store, webhook="")
+    state = await open_turns.record_post(CONVERSATION, retry, entered.turn_id, "c-1", {}, found=True)
+    assert state == "answered"
+    store.clock_offset_ms += 5_000
+    assert await take(store, entered.turn_id) == ["meanwhile"]
+
+
+async def test_a_late_segment_is_not_lost_when_its_turn_is_posted_after_all(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    retry, entered = await opened_again(open_turns, store, webhook="")
+    assert await open_turns.record_post(CONVERSATION, retry, entered.turn_id, "c-1", {}) == "posted"
+    store.clock_offset_ms += 5_000
+    assert await take(store, entered.turn_id) == []  # that was not its answer
+    await say(store, "the answer")
+    store.clock_offset_ms += 5_000
+    assert await take(store, entered.turn_id) == ["meanwhile", "the answer"]
+
+
+async def take(store: Store, turn_id: str) -> list[str]:
+    """Take what the client waits for; empty while it is not there."""
+    shard = CONVERSATION.shard
+    outcome, *rest = await store.run(
+        "take_answer", [CONVERSATION.directory, CONVERSATION.fingerprints, shard.turn(turn_id)], turn_id, 300, 300
+    )
+    return [completion.decode_segment(one).text for one in rest] if outcome == "answer" else []
+
+
+async def test_a_post_is_recorded_after_the_lease_while_nobody_else_has_it(open_turns: OpenTurns, store: Store) -> None:
+    one = proposal()
+    await enter(open_turns, one)
+    await store.redis.delete(CONVERSATION.lock)
+    assert await record(open_turns, one) == "posted"
+    assert (await enter(open_turns, proposal())).unsettled == []
+
+
+# Turns of both kinds
+
+
+@pytest.mark.parametrize("kinds", ["webhook first", "answer first"])
+async def test_a_reply_that_was_promised_to_a_webhook_goes_there(
+    open_turns: OpenTurns, store: Store, kinds: str
+) -> None:
+    webhook, answer = proposal(), proposal(webhook="")
+    order = [webhook, answer] if kinds == "webhook first" else [answer, webhook]
+    for one in order:
+        store.clock_offset_ms += AWAITED_MS + 1  # the one before has waited for too long to hold others up
+        await enter(open_turns, one)
+        await record(open_turns, one)
+    folded = await say(store, "late")
+    assert (folded.outcome, folded.reply_id) == ("opened", webhook.turn_id)
+    left = await store.redis.lrange(CONVERSATION.turns, 0, -1)
+    assert left == ([answer.turn_id] if kinds == "webhook first" else [])
+
+
+# Long delays
+
+
+async def test_an_identical_request_joins_for_as_long_as_the_reply_waits(open_turns: OpenTurns, store: Store) -> None:
+    week = timedelta(days=7)
+    one = proposal(fingerprint="same", delay=week, min_delay=week)
+    await enter(open_turns, one)
+    await record(open_turns, one)
+    await say(store, "Hello!")
+    await enter(open_turns, proposal())  # which must not shorten what is remembered of the other
+    for key in (CONVERSATION.shard.turn(one.turn_id), CONVERSATION.fingerprints):
+        assert await store.redis.ttl(key) > week.total_seconds()

@@ -22,7 +22,8 @@ from mappings import context, receipt, v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.turn import Completion, Turn
 
-_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+"""What a client may call its request, white space and quotation marks around it aside."""
 
 
 class Complete:
@@ -124,7 +125,7 @@ def idempotency_key(request: Request) -> str | None:
     if not given:
         return None
     key = given[0].strip().strip('"')
-    if len(given) > 1 or not _IDEMPOTENCY_KEY.fullmatch(key):
+    if len(given) > 1 or not IDEMPOTENCY_KEY.fullmatch(key):
         raise errors.ClientError("Idempotency-Key: must be one value of 1 to 255 visible characters")
     return key
 

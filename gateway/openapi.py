@@ -17,12 +17,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway import errors
-from mappings import assets, v1
+from gateway import complete, errors
+from mappings import assets, receipt, v1
 from mappings.wire import v1 as wire
 from mappings.wire import v3
 
 PATH = "/openapi.json"
+
+REQUEST_ID = "X-Request-Id"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+PREFER = "Prefer"
+RETRY_AFTER = "Retry-After"
 
 Json: TypeAlias = dict[str, Any]
 Fault: TypeAlias = type[errors.GatewayError]
@@ -70,6 +75,8 @@ def describe(paths: Iterable[str]) -> Json:
         "paths": {path: item for path, item in _PATHS.items() if path in served},
         "components": {
             "schemas": _schemas(),
+            "headers": dict(_ANSWER_HEADERS),
+            "parameters": dict(_REQUEST_HEADERS),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "The client's API key."}},
         },
     }
@@ -145,6 +152,58 @@ def _pictures(schema: Json) -> Json:
     return {media_type: {"schema": schema} for media_type in assets.PICTURE_TYPES}
 
 
+def _in_head(name: str, description: str, **schema: Any) -> Json:
+    """Describe a header that a request may have; whatever is written there but for its schema is taken."""
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string", **schema}}
+
+
+_REQUEST_HEADERS: Mapping[str, Json] = {
+    REQUEST_ID: _in_head(
+        REQUEST_ID,
+        "The client's own name of this request for logs and errors: 1 to 128 visible characters. Anything else is "
+        "passed over, and the gateway chooses one.",
+    ),
+    IDEMPOTENCY_KEY: _in_head(
+        IDEMPOTENCY_KEY,
+        "The client's own name of this turn, for 24 hours: with the same body it gets the first answer again and "
+        "nothing is sent twice, with another one it is refused with 422.",
+        pattern=f"^{complete.IDEMPOTENCY_KEY.pattern}$",
+    ),
+    PREFER: _in_head(
+        PREFER,
+        f"`handling=strict` refuses with 400, before anything is sent, what `{receipt.HEADER}` would name.",
+    ),
+}
+
+_ANSWER_HEADERS: Mapping[str, Json] = {
+    REQUEST_ID: {
+        "description": "What this request is called in logs and errors.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    receipt.HEADER: {
+        "description": "The fields of the request that the upstream does not take as they are, by name: a structured "
+        'field (RFC 9651), such as `approximated=("language"), dropped=("fast_mode"), unnamed=2`. Without losses '
+        "there is no such header.",
+        "schema": {"type": "string"},
+    },
+    RETRY_AFTER: {
+        "description": "Seconds after which to try again, where that is known.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+}
+
+
+def _heads(status: str, *, has_receipt: bool) -> Json:
+    """Give the headers of an answer: a failure that passes may say when, an answer may say what was lost."""
+    names = [REQUEST_ID]
+    if status == "200" and has_receipt:
+        names.append(receipt.HEADER)
+    if status in {"4XX", "429"} or status.startswith("5"):
+        names.append(RETRY_AFTER)
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
 def _operation(
     summary: str,
     answer: Mapping[str, Json],
@@ -153,9 +212,14 @@ def _operation(
     body: Json | None = None,
     parameters: Iterable[Json] = (),
     passes_refusals: bool = False,
+    has_receipt: bool = False,
+    reads: Iterable[str] = (),
     **more: Any,
 ) -> Json:
-    """Describe one operation: `answer` is what a 200 holds; `passes_refusals`: the upstream's 4xx are the client's."""
+    """Describe one operation: `answer` is what a 200 holds, `reads` names the headers that it minds.
+
+    `passes_refusals`: the upstream's 4xx are the client's. `has_receipt`: a 200 tells what was lost.
+    """
     failures: dict[str, Json] = {}
     for fault in (*faults, *_ANY_REQUEST):
         text = inspect.cleandoc(fault.__doc__ or "").partition("\n")[0]
@@ -165,17 +229,23 @@ def _operation(
     if passes_refusals:
         text = "The upstream understood and refused."
         failures["4XX"] = {"description": text, "content": _json(_ref(wire.Error))}
+    answers = {"200": {"description": "Done.", "content": dict(answer)}, **dict(sorted(failures.items()))}
     operation: Json = {
         "summary": summary,
-        "responses": {"200": {"description": "Done.", "content": dict(answer)}, **dict(sorted(failures.items()))},
+        "parameters": [
+            *parameters,
+            *({"$ref": f"#/components/parameters/{name}"} for name in (REQUEST_ID, *reads)),
+        ],
+        "responses": {
+            status: described | {"headers": _heads(status, has_receipt=has_receipt)}
+            for status, described in answers.items()
+        },
         **more,
     }
     if keyed:
         operation["security"] = [{"key": []}]
     if body is not None:
         operation["requestBody"] = {"required": True, "content": body}
-    if parameters := list(parameters):
-        operation["parameters"] = parameters
     return operation
 
 
@@ -205,11 +275,15 @@ _PATHS: Mapping[str, Json] = {
             *_ANY_BODY,
             errors.OutOfRange,
             errors.TooManyTurns,
+            errors.TooManyReplies,
             *_UPSTREAM,
             *_STORED,
+            errors.Overloaded,
             errors.Draining,
             keyed=True,
             passes_refusals=True,
+            has_receipt=True,
+            reads=(IDEMPOTENCY_KEY, PREFER),
             body={"application/json": {"schema": _ref(wire.CompleteRequest), "example": _EXAMPLE}},
             callbacks={
                 "reply": {
@@ -235,8 +309,11 @@ _PATHS: Mapping[str, Json] = {
             *_ANY_BODY,
             errors.OutOfRange,
             *_UPSTREAM,
+            errors.NotSupported,
             keyed=True,
             passes_refusals=True,
+            has_receipt=True,
+            reads=(PREFER,),
             body=_json(_ref(wire.CreateBot)),
         )
     },
@@ -248,6 +325,7 @@ _PATHS: Mapping[str, Json] = {
             *_ANY_BODY,
             errors.OutOfRange,
             *_UPSTREAM,
+            errors.NotSupported,
             keyed=True,
             passes_refusals=True,
             parameters=[

@@ -6,9 +6,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from starlette.requests import Request
 from starlette.routing import Route
 
-from gateway import errors, openapi
+from gateway import complete, errors, openapi
 from mappings import v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
 from mappings.wire import v1 as wire
@@ -81,3 +82,41 @@ def test_what_is_refused_is_described_as_wrong(seed_request: dict[str, Any], cha
 def seed_request() -> dict[str, Any]:
     request: dict[str, Any] = json.loads(SEED.read_text())
     return request
+
+
+def resolve(reference: dict[str, Any]) -> dict[str, Any]:
+    kind, name = reference["$ref"].removeprefix("#/components/").split("/")
+    described: dict[str, Any] = DESCRIBED["components"][kind][name]
+    return described
+
+
+@pytest.mark.parametrize("operation", [item for paths in openapi._PATHS.values() for item in paths.values()])
+def test_every_answer_names_its_request_and_a_passing_failure_may_say_when_to_try_again(
+    operation: dict[str, Any],
+) -> None:
+    assert {"$ref": "#/components/parameters/X-Request-Id"} in operation["parameters"]
+    for status, answer in operation["responses"].items():
+        assert resolve(answer["headers"]["X-Request-Id"])["required"] is True
+        assert ("Retry-After" in answer["headers"]) is (status in {"4XX", "429", "501", "502", "503", "504"})
+
+
+def test_the_headers_that_a_turn_minds_are_described() -> None:
+    turn = DESCRIBED["paths"]["/v2/complete"]["post"]
+    described = {parameter["name"]: parameter for parameter in map(resolve, turn["parameters"])}
+    assert set(described) == {"X-Request-Id", "Idempotency-Key", "Prefer"}
+    assert {(parameter["in"], parameter.get("required", False)) for parameter in described.values()} == {
+        ("header", False)
+    }
+    assert resolve(turn["responses"]["200"]["headers"]["Translation-Losses"])["schema"] == {"type": "string"}
+
+
+@pytest.mark.parametrize(("key", "is_one"), [("order-1", True), ("x" * 255, True), ("", False), ("x" * 256, False)])
+def test_an_idempotency_key_is_described_as_it_is_read(key: str, is_one: bool) -> None:
+    schema = DESCRIBED["components"]["parameters"]["Idempotency-Key"]["schema"]
+    assert jsonschema.Draft202012Validator(schema).is_valid(key) is is_one
+    request = Request({"type": "http", "headers": [(b"idempotency-key", key.encode())]})
+    if is_one:
+        assert complete.idempotency_key(request) == key
+    else:
+        with pytest.raises(errors.ClientError):
+            complete.idempotency_key(request)

@@ -19,6 +19,7 @@ from gateway.open_turns import OpenTurns
 from gateway.relay.queue import Counts, Queue
 from gateway.sandbox.driver import Driver
 from gateway.sandbox.faults import RequestFault
+from gateway.sandbox.v3.callbacks import CallbackFault
 from gateway.store import Store
 from tests.flows import process_kit
 from tests.flows.conftest import BOT, KEY, World
@@ -321,3 +322,28 @@ async def test_no_line_at_any_level_tells_a_text_a_key_or_a_webhook(tmp_path: Pa
     assert told.count(("turn.refused", "refused")) == 5
     assert ("delivery.attempted", "delivered") in told
     assert ("delivery.attempted", "retry") in told
+
+
+async def test_a_client_that_waits_for_its_answer_is_sent_elsewhere_by_a_drain_and_gets_it_there(
+    store: Store, store_url: str, tmp_path: Path
+) -> None:
+    async with sandboxed() as (sandbox_url, driver):
+        settings: dict[str, Any] = {"redis_url": store_url, "v3_url": sandbox_url, "grace_seconds": 4}
+        async with (
+            process_kit.running(tmp_path, **settings) as survivor,
+            process_kit.running(tmp_path, **settings, public_url=survivor.url) as gateway,
+        ):
+            await driver.arm_callbacks(CallbackFault(kind="lost", times=None))
+            waiting = asyncio.create_task(complete(gateway, sandbox_url, webhook=None))
+            await driver.callbacks(1)
+            await driver.idle()
+            await driver.arm_callbacks()
+            assert await gateway.terminate() == 0
+            sent_away = await waiting
+            assert (sent_away.status_code, sent_away.json()["error"]) == (503, "draining")
+            assert int(sent_away.headers["Retry-After"]) >= 1
+            again = asyncio.create_task(complete(survivor, sandbox_url, webhook=None))
+            [conversation] = await driver.conversations()
+            await driver.bot_says(conversation["id"], "Here I am")
+            assert (await again).json()["completion"] == ["Here I am"]
+            assert len(await driver.calls(path=MESSAGES)) == 1

@@ -17,7 +17,7 @@ import structlog
 
 from gateway import errors, keys, metrics
 from gateway.relay.delivery import Reason, backoff
-from gateway.relay.pulls import Pull, Pulls, Result
+from gateway.relay.pulls import AskedMeanwhile, Pull, Pulls, Result
 from gateway.relay.queue import Queue
 from gateway.upstreams import base
 from gateway.upstreams.pulling import Source, Sources, Spoken
@@ -202,7 +202,7 @@ class Puller:
                 if asked is None:
                     raise LeaseLost  # noqa: TRY301 — as when a renewal finds it out
                 if found is not None:
-                    return await self._end(pull, found, asked)
+                    return await self._end(pull, found, pull.asked)  # what came after the look was not looked for
                 heard = await source.hear(pull.upstream_id, pull.brief.told if pull.brief else "")
                 if isinstance(heard, generation.Heard):
                     return await self._take(pull, source, heard, asked)
@@ -268,7 +268,11 @@ class Puller:
             pause = max(backoff(pull.failures + 1, FIRST_PAUSE, self._draw()), trouble.pause)
             await self._pulls.end(pull, "retry", pause=pause)
             return Result("retry", cause=trouble.cause, status=trouble.status)
-        letter = await self._pulls.give_up(pull, Reason.NO_REPLY, trouble.cause, trouble.status)
+        try:
+            letter = await self._pulls.give_up(pull, Reason.NO_REPLY, trouble.cause, trouble.status)
+        except AskedMeanwhile:
+            self.wake()
+            return Result("retry", cause=trouble.cause, status=trouble.status)
         if letter is not None:
             metrics.DEAD_LETTERS(reason=Reason.NO_REPLY.value).inc()
         return Result("given_up", cause=trouble.cause, status=trouble.status)

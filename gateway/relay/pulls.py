@@ -14,6 +14,7 @@ What a puller needs of the client is kept with the pull, sealed, and is gone wit
 bot is to be told for this one call.
 """
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,10 @@ class Result:
     messages: int = 0
 
 
+class AskedMeanwhile(Exception):
+    """More was asked for since the claim, which has not been tried yet."""
+
+
 class Pulls:
     """The pulls in the store; everything here may be sent again.
 
@@ -159,7 +164,10 @@ class Pulls:
         return told == 1
 
     async def give_up(self, pull: Pull, reason: str, cause: str, status: int | None) -> str | None:
-        """Make a dead letter of what awaits the reply; give its id, None when nothing does."""
+        """Make a dead letter of what awaits the reply; give its id, None when nothing does.
+
+        Raises `AskedMeanwhile` when the user has spoken since the claim: the pull goes on.
+        """
         conversation, shard = pull.conversation, pull.conversation.shard
         letter: str = await self.store.run(
             "give_up_pull",
@@ -171,7 +179,11 @@ class Pulls:
             cause,
             "" if status is None else status,
             keys.DEAD_LETTER_TTL_SECONDS,
+            pull.asked,
+            str(uuid.uuid4()),
         )
+        if letter == "again":
+            raise AskedMeanwhile
         return letter if letter not in {"", "stale"} else None
 
     async def _expect(

@@ -16,6 +16,7 @@ if ARGV[3] == 'prepare' then
   redis.call('ZADD', pulls, 'NX', now + ARGV[9], digest)
 else
   redis.call('HSET', pull, 'sealed', ARGV[6], 'meta', ARGV[7], 'asked', ARGV[4])
+  redis.call('HDEL', pull, 'failures') -- those of a message before
   if ARGV[3] == 'look' and redis.call('HEXISTS', pull, 'claims') == 0 then redis.call('HSET', pull, 'claims', 1) end
   -- Where one is under way, its end will see that more was asked for meanwhile.
   if redis.call('HEXISTS', pull, 'lease_until') == 0 then redis.call('ZADD', pulls, now, digest) end

@@ -48,7 +48,8 @@ if state == 'posted' and ARGV[13] ~= '' then
   redis.call('HSET', KEYS[7], 'upstream', ARGV[3], 'message', redis.call('HGET', turn, 'message') or '',
     'sealed', ARGV[14], 'meta', ARGV[5], 'asked', id, 'claims', 1)
   redis.call('EXPIRE', KEYS[7], ARGV[15])
-  redis.call('ZADD', KEYS[6], 'NX', now + ARGV[13], ARGV[12])
+  redis.call('HDEL', KEYS[7], 'failures') -- those of a message before, which may be looked for earlier, not later
+  redis.call('ZADD', KEYS[6], 'LT', now + ARGV[13], ARGV[12])
 end
 redis.call('HSET', directory, 'id', ARGV[3], 'meta', ARGV[5], unpack(ARGV, 16))
 if ARGV[4] ~= '' then redis.call('HSET', directory, 'webhook', ARGV[4]) end

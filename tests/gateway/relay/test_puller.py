@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from puller_kit import LEASE, PATIENCE, Bot, Pulling, expected, kept
+from puller_kit import LEASE, PATIENCE, Bot, Pulling, Talk, expected, kept
 from relay_kit import EVERY_SHARD, ONE, advance, open_turn
 from structlog.testing import capture_logs
 
@@ -15,6 +15,7 @@ from gateway.relay.queue import Queue
 from gateway.sealed import Sealer
 from gateway.store import Store
 from gateway.upstreams import base
+from gateway.upstreams.pulling import Spoken
 from mappings import completion, generation
 
 HOUR = timedelta(hours=1)
@@ -391,3 +392,81 @@ async def test_a_conversation_that_has_grown_long_is_summed_up_once(store: Store
     assert pulling.bot.compacted == 1
     assert [line["event"] for line in lines] == ["pull.not_compacted"] * fails
     assert [result.outcome for result in pulling.seen.results] == ["heard"] * 3
+
+
+async def test_a_message_that_is_sent_while_the_upstream_is_looked_at_gets_its_reply_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulling = Pulling(store)
+    await asked(pulling, "one")
+    assert await pulling.pulls.claim(1, LEASE)
+    pulling.bot.says("To one.")  # the process dies before it hears
+    advance(store, LEASE)
+    look = Talk.spoken
+
+    async def look_and_be_late(talk: Talk, conversation_id: str, user_messages: int) -> Spoken:
+        found = await look(talk, conversation_id, user_messages)
+        monkeypatch.undo()
+        await asked(pulling, "two")
+        return found
+
+    monkeypatch.setattr(Talk, "spoken", look_and_be_late)
+    pulling.bot.ready("To two.")
+    async with pulling.running():
+        assert await pulling.seen.until(2) == ["found", "heard"]
+    assert await said(store, pulling.queue) == ["To one.", "To two."]
+    assert not await kept(store)
+
+
+async def test_a_new_message_has_as_many_tries_as_the_one_before(store: Store) -> None:
+    pulling = Pulling(store)
+    failing = [generation.Failed("error")] * (puller.MAX_FAILURES - 1)
+    pulling.bot.ready(*failing, generation.Failed("error"), "To both.")
+    await asked(pulling, "one")
+    async with pulling.running():
+        for number in range(1, len(failing) + 1):
+            await pulling.seen.until(number)
+            if number == len(failing):
+                await asked(pulling, "two")
+            else:
+                advance(store, HOUR)
+                pulling.puller.wake()
+        await pulling.seen.until(len(failing) + 1)
+        advance(store, HOUR)
+        pulling.puller.wake()
+        assert (await pulling.seen.until(len(failing) + 2))[-2:] == ["retry", "heard"]
+    assert await dead_letters.newest(store, 10) == []
+
+
+async def test_giving_up_a_reply_does_not_give_up_the_message_that_came_meanwhile(store: Store) -> None:
+    pulling = Pulling(store)
+    pulling.bot.answers = [errors.UpstreamRejected("no such thing", status=404), "To both."]
+    await asked(pulling, "one")
+    async with pulling.running():
+        await pulling.bot.began.acquire()
+        await asked(pulling, "two")
+        pulling.bot.gate.set()
+        assert await pulling.seen.until(2) == ["retry", "heard"]
+    assert await said(store, pulling.queue) == ["To both."]
+
+
+async def test_a_turn_that_its_client_names_is_not_sent_again_after_its_dead_letter(store: Store) -> None:
+    pulling = Pulling(store)
+    pulling.bot.ready(errors.UpstreamRejected("no such thing", status=404))
+    turn = await asked(pulling)
+    await store.redis.hset(ONE.shard.turn(turn), "keep", 1)
+    async with pulling.running():
+        assert await pulling.seen.until(1) == ["given_up"]
+    assert [letter.id for letter in await dead_letters.newest(store, 10)] == [turn]
+    assert await store.redis.hget(ONE.shard.turn(turn), "state") == "delivered"
+
+
+async def test_a_dead_letter_does_not_take_the_name_of_a_reply_on_its_way(store: Store) -> None:
+    pulling = Pulling(store)
+    pulling.bot.ready(errors.UpstreamRejected("no such thing", status=404))
+    turn = await asked(pulling)
+    await store.redis.hset(ONE.shard.turn(turn), "reply", turn)  # of a late segment, while it was being posted
+    async with pulling.running():
+        assert await pulling.seen.until(1) == ["given_up"]
+    [letter] = await dead_letters.newest(store, 10)
+    assert (letter.id != turn, letter.turn_ids) == (True, (turn,))

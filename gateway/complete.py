@@ -56,8 +56,7 @@ class Complete:
         try:
             incoming = await self._read(request, trace)
             found = self._outcomes(trace, incoming)
-            strict = receipt.is_strict(", ".join(request.headers.getlist("prefer")))
-            if strict and (refusal := receipt.strict_refusal(found)):
+            if incoming.strict and (refusal := receipt.strict_refusal(found)):
                 raise errors.ClientError(refusal)
             self._pressure.take(incoming.caller.tenant)
             turn_id = await self._turns.accept(incoming, trace)
@@ -66,7 +65,7 @@ class Complete:
                 trace, error, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found or None
             )
             raise
-        if trace.context_refused:
+        if trace.context_refused or trace.diverged:
             found = self._outcomes(trace, incoming)
         mapping_log.turn_accepted(trace, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found)
         lost = receipt.encode_receipt(found)
@@ -97,11 +96,18 @@ class Complete:
             except destinations.RefusedDestination as error:
                 raise errors.OutOfRange(f"webhook: {error}") from error
         fingerprint = hashlib.blake2b(body, digest_size=16).hexdigest()
-        return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key)
+        strict = receipt.is_strict(", ".join(request.headers.getlist("prefer")))
+        return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key, strict)
 
     def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> Sequence[receipt.FieldOutcome]:
         mode = "none" if trace.context_refused else self._turns.rules.context
-        return receipt.outcomes(incoming.turn, mode=mode, upstream=self._turns.dialect, stored=incoming.picture)
+        return receipt.outcomes(
+            incoming.turn,
+            mode=mode,
+            upstream=self._turns.dialect,
+            stored=incoming.picture,
+            diverged=trace.diverged,
+        )
 
     async def _answer(self, request: Request, incoming: Incoming, turn_id: str) -> Completion:
         """Wait for the answer for as long as the client does; `ClientDisconnect` when it hangs up."""

@@ -18,7 +18,7 @@ from gateway.relay.queue import Queue
 from gateway.replies import Sending
 from gateway.trace import TurnTrace
 from gateway.upstreams import base
-from mappings import completion, context, fates, reconcile, v1
+from mappings import completion, context, fates, receipt, reconcile, v1
 from mappings.reconcile import CatchUp, Continue, Create, Decision, Known, Reseed, Verdict
 from mappings.turn import Message, Picture, Turn, flatten
 
@@ -41,7 +41,8 @@ class Incoming:
     """One authenticated V1 request that can be served.
 
     `webhook` is None where the client waits for the answer; `text` is None where the bot is to speak first. `picture`
-    goes with the text. `fingerprint` names the request's exact bytes; `key` is the client's own name for it.
+    goes with the text. `fingerprint` names the request's exact bytes; `key` is the client's own name for it. `strict`:
+    the client would rather be refused than lose anything.
     """
 
     turn: Turn
@@ -51,6 +52,7 @@ class Incoming:
     caller: auth.Caller
     fingerprint: str
     key: str | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,10 @@ class Posting:
             unanswered=conversation.unanswered,
             policy=self._rules.history,
         )
-        self._trace.verdict, self._trace.decision = decision.verdict, decision
+        self._trace.verdict = decision.verdict
+        if decision.restart and self._place.incoming.strict:
+            raise errors.ClientError(f"handling=strict: messages: {receipt.DIVERGED}")
+        self._trace.decision = decision
         match decision.plan:
             case Continue() | Create():
                 await self._note((), decision)

@@ -29,3 +29,8 @@ class TurnTrace:
     delay: timedelta | None = None
     calls: Sequence[base.Call] = ()
     context_refused: bool = False
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the upstream goes on with another course of the conversation than the client's history tells."""
+        return self.decision is not None and self.decision.restart

@@ -192,14 +192,14 @@ TABLE: tuple[Row, ...] = (
         EMPTY,
         v3=_exact(
             "conversation.with_messages",
-            "Each segment becomes one message when the conversation is created, and V3 keeps it from then on; "
-            "an item's `id` has no place there.",
+            "Each segment becomes one message when the conversation is created, and V3 keeps it from then on, without "
+            "an item's `id`; a later history that holds what V3 lacks and does not take is approximated.",
             _SEED,
         ),
         chatbotkit=_exact(
             "conversation.messages",
             "Each segment becomes one message when the conversation is created, over a hundred in batches, and "
-            "ChatBotKit keeps it from then on; an item's `id` has no place there.",
+            "ChatBotKit keeps it from then on, without an item's `id`; a later one that was edited is approximated.",
             _SEED,
         ),
     ),

@@ -8,12 +8,15 @@ are the only values in it, and what a structured string cannot hold is counted i
 import functools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mappings import context, fates
 from mappings.turn import Picture, Turn
 
 HEADER = "Translation-Losses"
+
+DIVERGED = "The upstream goes on with what it holds of the conversation, which is not all that the client does."
+"""Of a history that was edited, or that holds what the upstream lacks and does not take."""
 
 MAX_UNKNOWN_NAMED = 20
 MAX_NAME_CHARACTERS = 64
@@ -54,11 +57,17 @@ class Losses:
 
 
 def outcomes(
-    turn: Turn, *, mode: fates.Mode = "full", upstream: fates.Upstream = "v3", stored: Picture | None = None
+    turn: Turn,
+    *,
+    mode: fates.Mode = "full",
+    upstream: fates.Upstream = "v3",
+    stored: Picture | None = None,
+    diverged: bool = False,
 ) -> tuple[FieldOutcome, ...]:
     """Give the outcome of each field of the request that says something, in V1's order, then the unknown ones.
 
-    `stored` is the picture that the gateway knows of the request's `image_id`.
+    `stored` is the picture that the gateway knows of the request's `image_id`. `diverged`: the upstream goes on with
+    another course of the conversation than the history tells.
     """
     request = turn.request
     unmet = _unmet(turn, context.picture(request, stored=stored))
@@ -67,6 +76,8 @@ def outcomes(
         value = turn.history if row.name == "messages" else getattr(request, row.name)
         if fates.says_something(row.name, value):
             fate = fates.fate_of(row, upstream, mode=mode, unmet=unmet)
+            if diverged and row.name == "messages":
+                fate = replace(fate, kind="approximated", reason=DIVERGED)
             found.append(_outcome(row.name, fate))
     unknown = fates.UNKNOWN
     found.extend(

@@ -78,6 +78,14 @@ def test_the_receipt_names_what_was_lost() -> None:
     assert parse_dictionary(value) == {"approximated": ["language", "timezone"], "dropped": ["fast_mode", "colour"]}
 
 
+def test_a_history_that_the_upstream_does_not_go_on_with_is_approximated() -> None:
+    turn = read(BASE | {"messages": [{"bot": True, "content": ["a"]}], "platform": "Qkkie"})
+    found = receipt.outcomes(turn, diverged=True)
+    assert receipt.encode_receipt(found) == 'approximated=("messages")'
+    assert [outcome.reason for outcome in found if outcome.name == "messages"] == [receipt.DIVERGED]
+    assert receipt.encode_receipt(receipt.outcomes(read(BASE | {"messages": []}), diverged=True)) == ""
+
+
 def test_nothing_lost_is_no_receipt() -> None:
     assert receipt.encode_receipt(outcomes(platform="Qkkie")) == ""
     assert not receipt.losses(outcomes(platform="Qkkie"))

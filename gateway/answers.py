@@ -58,7 +58,7 @@ class Answers:
                     heard.clear()
                     segments, pause = await self._take(conversation, turn_id)
                     if segments:
-                        return completion.complete(turn_id, [completion.decode_segment(one) for one in segments])
+                        return completion.only(turn_id, [completion.decode_segment(one) for one in segments])
                     if self._drain.began and self._drain.left_for_work() < LAST_WORDS:
                         raise errors.Draining("this process is draining: send it again", retry_after_seconds=1)
                     with contextlib.suppress(TimeoutError):

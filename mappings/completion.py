@@ -1,6 +1,7 @@
 """The whole reply out of its segments: their stored form, their order, and the body of V1's webhook."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -82,6 +83,20 @@ def complete(reply_id: str, arrived: Sequence[ReplySegment]) -> Completion:
         moderation=next((segment.moderation for segment in ordered if segment.moderation), None),
         sent_at=max((segment.sent_at for segment in ordered if segment.sent_at is not None), default=None),
     )
+
+
+def only(reply_id: str, arrived: Sequence[ReplySegment]) -> Completion:
+    """Make the one completion that there will be of all segments: of further pictures the text gives the addresses."""
+    segments: list[ReplySegment] = []
+    has_picture = False
+    for segment in order(arrived):
+        if segment.picture and has_picture:
+            words = filter(None, (segment.text, segment.picture.url))
+            segments.append(replace(segment, text="\n".join(words), picture=None))
+        else:
+            segments.append(segment)
+        has_picture = has_picture or segment.picture is not None
+    return complete(reply_id, segments)
 
 
 def encode_callback(completion: Completion) -> bytes:

@@ -53,6 +53,19 @@ async def test_pictures_and_flags_are_in_the_answer(world: World) -> None:
     assert body["moderation"] == {"category": "spam", "reasoning": "links", "severity": "Low"}
 
 
+async def test_of_several_pictures_the_others_are_told_by_their_addresses(world: World) -> None:
+    pictures = [AttachedMedia(url=f"https://host/{number}.jpg", content_id=f"c-{number}") for number in range(3)]
+    await world.sandbox.script(
+        Segment(text="look", attached_media=pictures[0]),
+        Segment(text="and here", attached_media=pictures[1]),
+        Segment(text="", attached_media=pictures[2]),
+    )
+    answer = await ask(world)
+    assert answer.status_code == 200
+    assert answer.json()["media"] == {"url": "https://host/0.jpg", "type": "image"}
+    assert answer.json()["completion"] == ["look", "and here\nhttps://host/1.jpg", "https://host/2.jpg"]
+
+
 async def test_without_segments_nothing_is_gathered(store: Store, store_url: str) -> None:
     async with running_world(store_url, settle_seconds=30) as world:
         await world.sandbox.script("one text")

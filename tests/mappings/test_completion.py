@@ -113,3 +113,22 @@ def test_the_webhook_body_of_a_reply_without_a_picture() -> None:
     assert completion.encode_callback(Completion("r1", ("Hello!",))) == (
         b'{"completion":["Hello!"],"id":"r1","media":null,"media_id":null}'
     )
+
+
+@given(st.lists(texts_only), st.none() | st.builds(ReplySegment, message_id=texts, text=texts, picture=pictures))
+def test_a_reply_with_one_picture_at_most_is_the_same_when_it_is_the_only_one(
+    arrived: list[ReplySegment], picture: ReplySegment | None
+) -> None:
+    arrived = [*arrived, picture] if picture else arrived
+    assert completion.only("r1", arrived) == completion.complete("r1", arrived)
+
+
+def test_where_no_other_reply_follows_further_pictures_are_told_by_their_addresses() -> None:
+    arrived = [
+        ReplySegment("m1", "", 1, Picture("https://host/1", "c-1")),
+        ReplySegment("m3", "", 3, Picture("https://host/3")),
+        ReplySegment("m2", "see", 2, Picture("https://host/2")),
+    ]
+    made = completion.only("r1", arrived)
+    assert made.picture == arrived[0].picture
+    assert made.texts == ("see\nhttps://host/2", "https://host/3")

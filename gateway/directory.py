@@ -40,10 +40,11 @@ class Directory:
         """
         answer = await self._store.run(
             "record_conversation",
-            [conversation.directory, conversation.lock, conversation.orphans],
+            [conversation.directory, conversation.lock, conversation.orphans, conversation.turns],
             caller,
             upstream_id,
             keys.CONVERSATION_TTL_SECONDS,
+            conversation.shard.prefix,
             *(part for field in fields.items() for part in field),
         )
         if answer[0] == "stale":

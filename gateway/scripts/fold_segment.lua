@@ -9,7 +9,8 @@
 --       13 turn TTL s  14 reply TTL s  15 most message ids remembered and most orphans kept
 --       16 digest by which the conversation's tail remembers the message, '' for one that it does not
 --       17 longest tail, in characters  18 channel on which clients that wait for an answer are told of it
--- Returns {'foreign'}    another conversation's callback: nothing is changed
+--       19 id of a turn that is being posted and that the segment surely answers, '' for none
+-- Returns {'foreign'}    another conversation's callback, and not the former one's: nothing is changed
 --         {'duplicate'}  the message id was taken before
 --         {'orphan'}     neither the conversation nor a webhook is known yet: kept
 --         {'full'}       one orphan too many: not kept, nothing is changed
@@ -32,8 +33,10 @@ local function note(digest)
   if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', 1) end
 end
 
-local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta', 'answering')
-if known[1] and known[1] ~= ARGV[4] then return {'foreign'} end
+local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta', 'answering', 'former')
+-- The conversation that was left for this one answers what was posted there, and is no part of what is known of this.
+local is_left = known[1] and known[1] ~= ARGV[4]
+if is_left and known[5] ~= ARGV[4] then return {'foreign'} end
 if redis.call('ZSCORE', seen, message_id) then return {'duplicate'} end
 
 -- Replies that are gone without having been settled (expired, evicted) must not hold up the conversation.
@@ -53,12 +56,13 @@ end
 local answered, is_posting, promised = {}, {}, nil
 if ARGV[12] == '' then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
-    local turn = redis.call('HMGET', turn_key(id), 'state', 'webhook', 'reply')
+    local turn = redis.call('HMGET', turn_key(id), 'state', 'webhook', 'reply', 'left')
     is_posting[id] = turn[1] == 'posting'
     -- Of a turn that was opened again, what goes on with the reply that it has is no new one.
     local goes_on = is_posting[id] and turn[3] and turn[3] == redis.call('LINDEX', outbox, -1)
       and redis.call('HEXISTS', reply_key(turn[3]), 'frozen') == 0
-    if (turn[1] == 'posted' or is_posting[id]) and not goes_on then
+    local may_answer = not is_left or turn[4] == ARGV[4]
+    if (turn[1] == 'posted' or is_posting[id]) and may_answer and not goes_on then
       answered[#answered + 1] = id
       if turn[2] ~= '' then promised = #answered end
     end
@@ -67,7 +71,7 @@ end
 -- What was promised to a webhook goes there, and not to a client who waits for the answer to a later message.
 while promised and #answered > promised do table.remove(answered) end
 -- The answer that a client waits for, or will ask for again, while it has not been taken.
-local gathering = #answered == 0 and known[4] and redis.call('HGET', turn_key(known[4]), 'state') == 'answered'
+local gathering = #answered == 0 and not is_left and known[4] and redis.call('HGET', turn_key(known[4]), 'state') == 'answered'
   and known[4]
 if not known[1] or (#answered == 0 and not gathering and redis.call('LLEN', outbox) == 0 and not known[2]) then
   if redis.call('HEXISTS', orphans, message_id) == 1 then return {'duplicate'} end
@@ -84,7 +88,7 @@ redis.call('EXPIRE', seen, ARGV[13])
 for _, id in ipairs(answered) do
   if is_posting[id] then note(redis.call('HGET', turn_key(id), 'note') or '') end
 end
-note(ARGV[16])
+if not is_left then note(ARGV[16]) end
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
 local function fall_due(id, due)
@@ -130,7 +134,7 @@ if #answered > 0 then
   local id = redis.call('HEXISTS', turn_key(newest_turn), 'reply') == 1 and newest[1] ~= '' and ARGV[8] or newest_turn
   for _, other in ipairs(answered) do
     base = math.max(base, tonumber(redis.call('HGET', turn_key(other), 'not_before')))
-    if is_posting[other] then
+    if is_posting[other] and other ~= ARGV[19] then
       -- Until its sender has the upstream's word nobody knows: it may be a late segment of the reply before.
       redis.call('HSET', turn_key(other), 'unproven', 1)
     else
@@ -139,7 +143,7 @@ if #answered > 0 then
     redis.call('HSET', turn_key(other), 'state', 'answered', 'reply', id)
     -- The reply has them now; the fingerprint and the delay are for an identical request that may still join.
     redis.call('HDEL', turn_key(other), 'webhook', 'meta', 'settle', 'due', 'not_before', 'accepted_at', 'note',
-      'alive_until', 'posted_at')
+      'alive_until', 'posted_at', 'left')
     redis.call('LREM', turns, 1, other)
   end
   local pull = prefix .. 'pull:' .. ARGV[3]

@@ -1,21 +1,30 @@
 #!lua
 -- Record which upstream conversation belongs to a key, before anything is posted to it: its callbacks can be placed.
--- What was known of another one is forgotten.
+-- What was known of another one is forgotten, but for its id: its replies to the turns that are open may yet come.
 --
--- KEYS  1 directory  2 lock  3 orphans
+-- KEYS  1 directory  2 lock  3 orphans  4 turns
 -- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s
---       5.. directory fields
+--       5 key prefix  6.. directory fields
 -- Returns {'stale'} when the lease has passed to another, else {'recorded', orphans...}: the callbacks that came for
--- this conversation while it was unknown, each as {message id, segment}, as they arrived; they stay until folded.
+-- this conversation or the former one while it was unknown, each as {message id, segment}, as they arrived; they stay until folded.
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return {'stale'} end
+local before = redis.call('HMGET', KEYS[1], 'id', 'former')
+local former = before[1] or before[2]
+if former and former ~= ARGV[3] then
+  redis.call('HSET', KEYS[1], 'former', former)
+  for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
+    local turn = ARGV[5] .. 'turn:' .. id
+    if redis.call('HGET', turn, 'state') == 'posted' then redis.call('HSETNX', turn, 'left', former) end
+  end
+end
 redis.call('HDEL', KEYS[1], 'tail', 'count', 'user', 'context', 'facts', 'answering')
-redis.call('HSET', KEYS[1], 'id', ARGV[3], unpack(ARGV, 5))
+redis.call('HSET', KEYS[1], 'id', ARGV[3], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 local waiting = {}
 for index, value in ipairs(redis.call('HGETALL', KEYS[3])) do
   if index % 2 == 0 then
     local orphan = cmsgpack.unpack(value) -- conversation id, message id, segment, arrival
-    if orphan[1] == ARGV[3] then waiting[#waiting + 1] = orphan end
+    if orphan[1] == ARGV[3] or orphan[1] == former then waiting[#waiting + 1] = orphan end
   end
 end
 table.sort(waiting, function(one, other) return one[4] < other[4] end)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from gateway.relay.queue import Queue
+from gateway.sandbox.v3.callbacks import CallbackFault
 from gateway.store import Store
 from tests.flows.conftest import BOT, World, running_world
 
@@ -87,6 +88,32 @@ async def test_a_forked_history_begins_anew_where_the_operator_wants_it(store: S
         # The conversation stays the new one, and is in step.
         await reply(world, "a3", message="q3", messages=[*forked, user("q2"), bot("a2")])
         assert len(await world.sandbox.conversations()) == 2
+
+
+async def test_a_reply_from_the_conversation_that_was_left_reaches_its_client(store: Store, store_url: str) -> None:
+    async with running_world(store_url, history_forked="reseed") as world:
+        await reply(world, "a1", message="q1", messages=[user("one"), bot("two")])
+        await world.sandbox.arm_callbacks(CallbackFault(kind="lost", times=None))
+        before = await world.complete(message="q2", messages=[user("one"), bot("two"), user("q1"), bot("a1")])
+        forked = [user("uno"), bot("dos"), user("tres"), bot("cuatro")]
+        after = await world.complete(message="q3", messages=forked, webhook=f"{world.sandbox_url}/inbox/b")
+        await world.sandbox.callbacks(2)
+        await world.sandbox.idle()
+        await world.sandbox.arm_callbacks()
+        left, new = sorted(await world.sandbox.conversations(), key=lambda one: len(one["user_id"]))
+        await world.sandbox.bot_says(left["id"], "from before", "and more")
+        [delivery] = (await world.sandbox.deliveries(2, path="/a"))[1:]
+        assert delivery["json"]["completion"] == ["from before", "and more"]
+        assert delivery["json"]["id"] == before.json()["message_id"]
+        await world.sandbox.bot_says(new["id"], "from now")
+        [delivery] = await world.sandbox.deliveries(1, path="/b")
+        assert delivery["json"]["completion"] == ["from now"]
+        assert delivery["json"]["id"] == after.json()["message_id"]
+        # What was said there is not taken for part of the new conversation.
+        history = [*forked, user("q3"), bot("from now")]
+        calls = len(await world.sandbox.calls())
+        await reply(world, "a4", message="q4", messages=history)
+        assert [call["method"] for call in (await world.sandbox.calls())[calls:]] == ["POST"]
 
 
 async def test_a_lost_directory_costs_no_context(world: World) -> None:

@@ -333,7 +333,13 @@ class Posting:
         if not segments:
             raise errors.OutOfRange("message: required, since the bot has nothing to say of itself now")
         for segment in segments:
-            await self._queue.fold(place.conversation, conversation.id, segment, noted=self._keeps_what_it_speaks)
+            await self._queue.fold(
+                place.conversation,
+                conversation.id,
+                segment,
+                noted=self._keeps_what_it_speaks,
+                answers=place.turn_id,
+            )
         if self._keeps_what_it_speaks:
             return
         messages = [Message(from_bot=True, text=segment.text, id=segment.message_id) for segment in segments]

@@ -132,11 +132,13 @@ class Queue:
         *,
         late: bool = False,
         noted: bool = True,
+        answers: str = "",
     ) -> Folded:
         """Take a segment, once: into the waiting reply, or as the first of one that answers the open turns.
 
         `upstream_id` is the conversation that the upstream names. A `late` segment answers none of the turns that are
         open now: it came before them. One that is not `noted` is left out of what is known of the transcript.
+        `answers` names the turn that is being posted where it surely is the segment's.
         """
         shard = conversation.shard
         outcome, *rest = await self.store.run(
@@ -166,6 +168,7 @@ class Queue:
             "".join(reconcile.tail([Message(from_bot=True, text=segment.text)])) if noted and not late else "",
             keys.TAIL_CHARACTERS,
             keys.ANSWERS_CHANNEL,
+            answers,
         )
         if not rest:
             return Folded(outcome)

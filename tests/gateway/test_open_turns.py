@@ -375,6 +375,20 @@ async def test_a_post_is_recorded_after_the_lease_while_nobody_else_has_it(open_
     assert (await enter(open_turns, proposal())).unsettled == []
 
 
+async def test_what_the_bot_has_said_of_itself_for_a_turn_is_not_asked_for_again(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    dead = proposal(fingerprint="same", message="", note="")
+    await enter(open_turns, dead)
+    await Directory(store).record(CONVERSATION, dead.caller, "c-1", {})
+    segment = ReplySegment(str(uuid.uuid4()), "Hello!")
+    folded = await Queue(store).fold(CONVERSATION, "c-1", segment, noted=False, answers=dead.turn_id)
+    assert folded.reply_id == dead.turn_id
+    await store.redis.delete(CONVERSATION.lock)  # its process has died, and the lease has run out
+    retry = proposal(fingerprint="same", message="", note="")
+    assert await open_turns.enter(CONVERSATION, retry, PATIENCE) == Joined(dead.turn_id, dead.delay)
+
+
 # Turns of both kinds
 
 

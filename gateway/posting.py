@@ -261,7 +261,12 @@ class Posting:
             case Continue() | Create():
                 await self._note((), decision)
             case CatchUp(add):
-                await self._session.add(conversation.id, add, datetime.now(UTC))
+                try:
+                    await self._session.add(conversation.id, add, datetime.now(UTC))
+                except errors.GatewayError as error:
+                    if len(add) == 1:
+                        raise
+                    raise base.OutcomeUnknown(error) from error  # some may be there: the next turn reads which
                 await self._note(add, decision)
             case Reseed(history):
                 name = reconcile.history_digest(history, leaving=conversation.id)

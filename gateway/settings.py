@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     settle_seconds: float = Field(1.5, ge=0, le=60, description="quiet after which a reply counts as whole")
     reply_timeout_seconds: float = Field(
-        120, ge=0.1, le=86400, description="silence after which a reply that no callback brought is looked for upstream"
+        120, ge=0.1, le=43200, description="silence after which a reply that no callback brought is looked for upstream"
     )
     answer_timeout_seconds: float = Field(
         55, gt=0, le=900, description="how long a request without a webhook waits for its answer"

@@ -12,8 +12,11 @@
 local directory, lock, turn, fingerprints, turns, id = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 local state = redis.call('HGET', turn, 'state')
 local holder = redis.call('GET', lock)
--- A lease that has run out unnoticed is as good as held.
-if holder ~= ARGV[2] and (holder or state ~= 'posting') then return state or 'lost' end
+if holder ~= ARGV[2] then
+  -- A lease that has run out unnoticed is as good as held, but for a conversation that was replaced meanwhile.
+  local known = redis.call('HGET', directory, 'id')
+  if holder or state ~= 'posting' or (known and known ~= ARGV[3]) then return state or 'lost' end
+end
 local is_over = redis.call('HDEL', turn, 'unproven') == 1
 if state == 'posting' then
   state = 'posted'

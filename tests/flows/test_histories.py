@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from gateway.relay.queue import Queue
+from gateway.sandbox.faults import RequestFault
 from gateway.sandbox.v3.callbacks import CallbackFault
 from gateway.store import Store
 from tests.flows.conftest import BOT, World, running_world
@@ -68,6 +69,16 @@ async def test_what_the_bot_said_elsewhere_is_added_before_the_message(world: Wo
     history = [user("q1"), bot("a1"), bot("by the way", "one more"), user("q2"), bot("a2")]
     await reply(world, "a3", message="q3", messages=history)
     assert (await transcript(world))[6:] == ["u:q3", "b:a3"]
+
+
+async def test_what_was_added_before_a_refusal_is_not_added_again(world: World) -> None:
+    await reply(world, "a1", message="q1")
+    ahead = [user("q1"), bot("a1"), bot("by the way", "one more")]
+    await world.sandbox.arm(RequestFault(method="POST", path="*/messages", skip=1, status=400))
+    refused = await world.complete(message="q2", messages=ahead)
+    assert refused.status_code == 400
+    await reply(world, "a2", message="q2 in other words", messages=ahead)
+    assert await transcript(world) == ["u:q1", "b:a1", "b:by the way", "b:one more", "u:q2 in other words", "b:a2"]
 
 
 async def test_a_forked_history_goes_on_by_default(world: World) -> None:

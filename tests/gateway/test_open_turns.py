@@ -389,6 +389,19 @@ async def test_what_the_bot_has_said_of_itself_for_a_turn_is_not_asked_for_again
     assert await open_turns.enter(CONVERSATION, retry, PATIENCE) == Joined(dead.turn_id, dead.delay)
 
 
+async def test_a_late_word_does_not_bring_a_conversation_back_that_another_has_replaced(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    one, other = proposal(), proposal()
+    await enter(open_turns, one)
+    await store.redis.delete(CONVERSATION.lock)
+    await enter(open_turns, other)
+    await Directory(store).record(CONVERSATION, other.caller, "c-2", {})
+    await open_turns.abandon(CONVERSATION, other, other.turn_id, settled=True)
+    await record(open_turns, one)
+    assert (await Directory(store).show(CONVERSATION))["id"] == "c-2"
+
+
 # Turns of both kinds
 
 

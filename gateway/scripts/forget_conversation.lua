@@ -5,5 +5,4 @@
 -- Returns 1 when it was forgotten, 0 when the directory names another (or none).
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], 'id')
-redis.call('HSET', KEYS[1], 'former', ARGV[2]) -- what it has said may be on its way yet
 return 1

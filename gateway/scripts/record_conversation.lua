@@ -6,10 +6,9 @@
 -- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s
 --       5 key prefix  6.. directory fields
 -- Returns {'stale'} when the lease has passed to another, else {'recorded', orphans...}: the callbacks that came for
--- this conversation or the former one while it was unknown, each as {message id, segment}, as they arrived; they stay until folded.
+-- this conversation while it was unknown, each as {message id, segment}, as they arrived; they stay until folded.
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return {'stale'} end
-local before = redis.call('HMGET', KEYS[1], 'id', 'former')
-local former = before[1] or before[2]
+local former = redis.call('HGET', KEYS[1], 'id') -- not of one that is gone upstream: it has been forgotten
 if former and former ~= ARGV[3] then
   redis.call('HSET', KEYS[1], 'former', former)
   for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
@@ -24,7 +23,7 @@ local waiting = {}
 for index, value in ipairs(redis.call('HGETALL', KEYS[3])) do
   if index % 2 == 0 then
     local orphan = cmsgpack.unpack(value) -- conversation id, message id, segment, arrival
-    if orphan[1] == ARGV[3] or orphan[1] == former then waiting[#waiting + 1] = orphan end
+    if orphan[1] == ARGV[3] then waiting[#waiting + 1] = orphan end
   end
 end
 table.sort(waiting, function(one, other) return one[4] < other[4] end)

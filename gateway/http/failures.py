@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import aiohttp
 
+from gateway.http import direct
+
 
 class CallFailed(Exception):
     """A call without a usable answer. `code` names the kind, for metrics; the text holds no part of the URL's path.
@@ -100,7 +102,7 @@ class NotHttp(MaybeSent):
     code = "not_http"
 
 
-_MEANINGS: tuple[tuple[type[Exception], type[CallFailed], str], ...] = (
+_MEANINGS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[CallFailed], str], ...] = (
     # The first that fits counts: aiohttp's kinds are kinds of each other, special ones first.
     (aiohttp.InvalidURL, InvalidUrl, "the URL cannot be called"),
     (aiohttp.NonHttpUrlClientError, InvalidUrl, "the URL is not one of HTTP"),
@@ -112,7 +114,7 @@ _MEANINGS: tuple[tuple[type[Exception], type[CallFailed], str], ...] = (
     (TimeoutError, DeadlineExceeded, "no whole answer in time"),
     (aiohttp.ServerDisconnectedError, Dropped, "the connection was closed before the answer"),
     (aiohttp.ClientPayloadError, Truncated, "the answer ended before its announced length"),
-    (aiohttp.ClientResponseError, NotHttp, "the answer is not HTTP"),
+    ((aiohttp.ClientResponseError, direct.NotAnAnswer), NotHttp, "the answer is not HTTP"),
     (OSError, Reset, "the connection broke"),
 )
 _NO_ADDRESS = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}

@@ -22,7 +22,7 @@ import aiohttp
 import yarl
 
 from gateway import metrics
-from gateway.http import dialing, failures
+from gateway.http import dialing, direct, failures
 
 USER_AGENT = "chat-migration-gateway"
 
@@ -65,12 +65,12 @@ class StreamedAnswer:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the body in the pieces in which it arrives. Raises CallFailed with the answer's status."""
         if (self._response.content_length or 0) > self._max_bytes:
-            raise self._too_large()
+            raise _too_large(self._max_bytes, self.status)
         total = 0
         while chunk := await self._read():
             total += len(chunk)
             if total > self._max_bytes:
-                raise self._too_large()
+                raise _too_large(self._max_bytes, self.status)
             yield chunk
 
     async def _read(self) -> bytes:
@@ -84,9 +84,6 @@ class StreamedAnswer:
         """Give the connection back if all was read, cut it otherwise."""
         self._response.close()
 
-    def _too_large(self) -> failures.AnswerTooLarge:
-        return failures.AnswerTooLarge(f"the answer is larger than {self._max_bytes} bytes", self.status)
-
 
 class HttpClient:
     """A pool of connections with one policy. Made by `client`."""
@@ -98,6 +95,8 @@ class HttpClient:
         self._timeout_seconds = timeout_seconds
         self._max_answer_bytes = max_answer_bytes
         self._peer = peer
+        head_lines = "".join(f"{name}: {value}\r\n" for name, value in session.headers.items())
+        self._connections = direct.Connections(session, session.timeout, head_lines)
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: Content | None = None
@@ -108,9 +107,42 @@ class HttpClient:
         DELETE are sent once more when a kept connection turns out to be closed; POST and PATCH never are.
         """
         began = time.perf_counter()
+        _check_headers(headers := headers or {})
+        route = self._connections.route(method, url, headers, content)
+        if route is not None and isinstance(content, bytes):
+            return await self._request_directly(method, route, headers, content)
         async with self.stream(method, url, headers=headers, content=content) as answer:
             body = b"".join([chunk async for chunk in answer.chunks()])
         return Answer(answer.status, answer.headers, body, time.perf_counter() - began)
+
+    async def _request_directly(
+        self, method: str, route: direct.Route, headers: Mapping[str, str], content: bytes
+    ) -> Answer:
+        began = time.perf_counter()
+        exchange: direct.Exchange | None = None
+        status: int | None = None
+        error_type = ""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                exchange = await self._connections.send(method, route, headers, content)
+                status = exchange.status
+                body = await exchange.read(self._max_answer_bytes)
+        except direct.TooLarge:
+            error_type = failures.AnswerTooLarge.code
+            raise _too_large(self._max_answer_bytes, status) from None
+        except (aiohttp.ClientError, OSError) as error:
+            failed = failures.meaning(error, status)
+            error_type = failed.code
+            raise failed from None  # see there
+        except BaseException as error:  # the guard's refusal, or the caller gave up waiting
+            error_type = type(error).__name__
+            raise
+        finally:
+            if exchange is not None:
+                exchange.close()
+            seconds = time.perf_counter() - began
+            self._measure(method, status, error_type, seconds)
+        return Answer(status, exchange.headers, body, seconds)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -136,15 +168,14 @@ class HttpClient:
         finally:
             if answer is not None:
                 answer.close()
-            self._measure(method, answer, error_type, time.perf_counter() - began)
+            self._measure(method, None if answer is None else answer.status, error_type, time.perf_counter() - began)
 
-    def _measure(self, method: str, answer: StreamedAnswer | None, error_type: str, seconds: float) -> None:
+    def _measure(self, method: str, status: int | None, error_type: str, seconds: float) -> None:
         if self._peer:
-            status = "" if answer is None else answer.status
             metrics.CLIENT_REQUEST_DURATION(
                 http_request_method=method,
                 peer=self._peer,
-                http_response_status_code=status,
+                http_response_status_code="" if status is None else status,
                 error_type=error_type,
             ).observe(seconds)
 
@@ -222,6 +253,10 @@ def retry_after_seconds(headers: Mapping[str, str]) -> int | None:
         return max(0, math.ceil((until - sent).total_seconds()))
     except (ValueError, TypeError):
         return None
+
+
+def _too_large(max_bytes: int, status: int | None) -> failures.AnswerTooLarge:
+    return failures.AnswerTooLarge(f"the answer is larger than {max_bytes} bytes", status)
 
 
 def _wire_url(url: str) -> yarl.URL:

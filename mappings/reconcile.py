@@ -181,7 +181,7 @@ def decide(
     if known is None:
         return Decision(Verdict.SEED, Create(history))
     recent = alignment.Recent(starmap(_code, _newest_first(history)))
-    codes = [code for code in map(_decode, known.tail) if code & alignment.TEXT]
+    codes = [code for code in _decode(known.tail) if code & alignment.TEXT]
     found = alignment.align(recent, codes, unanswered=unanswered, whole=known.count == len(known.tail))
     if found is None:
         if recent[0] is None:
@@ -276,12 +276,7 @@ def _plan_ahead(history: tuple[Utterance, ...], lacking: Sequence[int], policy: 
 def _is_whole(history: tuple[Utterance, ...], count: int | None, missing: int) -> bool:
     if count is None:
         return bool(history)
-    wanted = min(count - missing, COUNTED)
-    for utterance in islice(reversed(history), COUNTED):
-        if wanted <= 0:
-            break
-        wanted -= len(utterance.segments)
-    return wanted <= 0
+    return sum([len(utterance.segments) for utterance in history[-COUNTED:]]) >= min(count - missing, COUNTED)
 
 
 def _newest_first(history: tuple[Utterance, ...]) -> Iterator[tuple[bool, str]]:
@@ -299,6 +294,12 @@ def _has_words(text: str) -> bool:
 
 
 def _code(from_bot: bool, text: str) -> int:  # noqa: FBT001 — a message's parts
+    if text.isascii() and text.isprintable():  # blanks are its only white space: the same in two thirds of the time
+        raw = text.encode()
+        if from_bot:
+            return alignment.FROM_BOT | sum(map(zlib.crc32, raw.split())) & alignment.TEXT
+        if b"  " not in raw:
+            return zlib.crc32(raw.strip()) & alignment.TEXT
     normal = text if text.isascii() else unicodedata.normalize("NFC", text)
     words = " ".join(normal.split()).encode(errors="surrogatepass")
     if from_bot:
@@ -306,5 +307,6 @@ def _code(from_bot: bool, text: str) -> int:  # noqa: FBT001 — a message's par
     return zlib.crc32(words) & alignment.TEXT
 
 
-def _decode(digest: str) -> int:
-    return int.from_bytes(binascii.a2b_base64(digest), "big")
+def _decode(digests: Sequence[str]) -> list[int]:
+    raw = binascii.a2b_base64("".join(digests))
+    return [int.from_bytes(raw[at : at + 3], "big") for at in range(0, len(raw), 3)]

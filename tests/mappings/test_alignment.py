@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mappings import alignment
 from mappings.alignment import FROM_BOT, TEXT, Alignment, Recent
 
@@ -41,3 +44,15 @@ def test_rows_without_anything_in_common_have_parted() -> None:
 
 def test_a_tail_of_which_the_client_may_know_nothing_yet_is_no_contradiction() -> None:
     assert alignment.align(Recent([9]), [1], unanswered=1, whole=False) == Alignment((), 0, 1)
+
+
+CODES = st.builds(lambda text, bot: text | bot, st.integers(1, 4), st.sampled_from([0, FROM_BOT]))
+
+
+@given(st.lists(CODES, max_size=4), st.lists(CODES, max_size=8), st.integers(0, 3), st.booleans())
+def test_a_client_that_holds_what_is_remembered_is_found_in_step_as_a_search_would_find_it(
+    before: list[int], codes: list[int], unanswered: int, whole: bool
+) -> None:
+    history = codes[::-1] + before
+    quick = alignment.align(Recent(history), codes, unanswered=unanswered, whole=whole)
+    assert quick == alignment.search(Recent(history), codes, unanswered=unanswered, whole=whole)

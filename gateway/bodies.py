@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from gateway import errors
 
@@ -26,7 +26,19 @@ class Bodies:
 
     async def read(self, request: Request, *, max_bytes: int | None = None) -> bytes:
         """Read a body of any type; `max_bytes` can lower the limit, not raise it."""
-        return b"".join([chunk async for chunk in self.stream(request, max_bytes=max_bytes)])
+        limit = self._limit(request, max_bytes)
+        pieces, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while more:
+                    piece, more = await _receive(request)
+                    size += len(piece)
+                    if size > limit:
+                        raise _too_large(limit)
+                    pieces.append(piece)
+        except TimeoutError:
+            raise self._late() from None
+        return b"".join(pieces)
 
     async def stream(self, request: Request, *, max_bytes: int | None = None) -> AsyncIterator[bytes]:
         """Give a body as it arrives; one that announces its length is refused before it is read.
@@ -34,27 +46,46 @@ class Bodies:
         Raises `PayloadTooLarge`, `RequestTimeout` and, for a compressed body, `UnsupportedCoding`: nothing says that
         V1 took any, and inflating is how a small request becomes a large one.
         """
+        limit = self._limit(request, max_bytes)
+        size, more = 0, True
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        while more:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    piece, more = await _receive(request)
+            except TimeoutError:
+                raise self._late() from None
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            if piece:
+                yield piece
+
+    def _limit(self, request: Request, max_bytes: int | None) -> int:
+        """Give how many bytes are taken, unless the headers already say that the body is not."""
         limit = self._max_bytes if max_bytes is None else min(max_bytes, self._max_bytes)
         if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
             raise errors.UnsupportedCoding("Content-Encoding: send the body as it is, not compressed")
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             raise errors.PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are taken")
-        size = 0
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        chunks = request.stream()
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    chunk = await anext(chunks, None)
-            except TimeoutError:
-                raise errors.RequestTimeout(f"the body did not come within {self._timeout_seconds:g} seconds") from None
-            if chunk is None:
-                return
-            size += len(chunk)
-            if size > limit:
-                raise errors.PayloadTooLarge(f"the body has more than the {limit} bytes that are taken")
-            yield chunk
+        return limit
+
+    def _late(self) -> errors.RequestTimeout:
+        return errors.RequestTimeout(f"the body did not come within {self._timeout_seconds:g} seconds")
+
+
+async def _receive(request: Request) -> tuple[bytes, bool]:
+    """Give the next piece of a body, and whether more follow; `ClientDisconnect` when they never will."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    piece: bytes = message.get("body", b"")
+    return piece, message.get("more_body", False)
+
+
+def _too_large(limit: int) -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(f"the body has more than the {limit} bytes that are taken")
 
 
 def media_type(request: Request, taken: Collection[str]) -> str:

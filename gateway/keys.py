@@ -7,6 +7,7 @@ script touches one slot of a cluster. `SHARDS` is part of the stored layout: cha
 import dataclasses
 import hashlib
 import json
+from json.encoder import encode_basestring_ascii
 from typing import Self
 
 SHARDS = 16
@@ -32,11 +33,11 @@ class ShardKeys:
     """Keys of one shard. `{shard}` is the cluster hash tag."""
 
     shard: int
+    prefix: str = dataclasses.field(init=False, repr=False, compare=False)
+    """What every key of the shard begins with; scripts derive turn and reply keys from it."""
 
-    @property
-    def prefix(self) -> str:
-        """What every key of the shard begins with; scripts derive turn and reply keys from it."""
-        return f"gw:{{s{self.shard}}}:"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", f"gw:{{s{self.shard}}}:")
 
     @property
     def due(self) -> str:
@@ -80,6 +81,9 @@ class ShardKeys:
         return f"{self.prefix}turn:{turn_id}"
 
 
+_SHARDS = tuple(map(ShardKeys, range(SHARDS)))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConversationKeys:
     """Keys of one conversation, by the digest of its key (32 hex digits)."""
@@ -89,7 +93,7 @@ class ConversationKeys:
     @property
     def shard(self) -> ShardKeys:
         """The shard that the conversation lives on."""
-        return ShardKeys(int(self.digest[:4], 16) % SHARDS)
+        return _SHARDS[int(self.digest[:4], 16) % SHARDS]
 
     @property
     def directory(self) -> str:
@@ -174,8 +178,9 @@ class BreakerKeys:
 
 def conversation_digest(*, dialect: str, base_url: str, tenant: str, bot_id: str, user_id: str) -> str:
     """Name one conversation: 32 hex digits over all that makes it one, so that no key reaches another's."""
-    identity = json.dumps([dialect, base_url, tenant, bot_id, user_id]).encode()
-    return hashlib.blake2b(identity, digest_size=16, person=b"conversation").hexdigest()
+    # What `json.dumps` would give for the list, in a fourth of the time.
+    identity = f"[{', '.join(map(encode_basestring_ascii, (dialect, base_url, tenant, bot_id, user_id)))}]"
+    return hashlib.blake2b(identity.encode(), digest_size=16, person=b"conversation").hexdigest()
 
 
 def idempotency(tenant: str, key: str) -> str:

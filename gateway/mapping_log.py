@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any, Final, Literal
 
+import msgspec
 import prometheus_client
 import structlog
 
@@ -42,8 +43,7 @@ def schema() -> dict[str, Any]:
     return described
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnRecord:
+class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request of a client, accepted or refused. What it did not get to is None or empty."""
 
     request_id: str

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from gateway import errors, keys
 from gateway.store import Answer, Call, Store
 
@@ -25,8 +27,7 @@ LAST_POLL_SECONDS = 0.25
 TurnState: TypeAlias = Literal["posted", "answered", "delivered", "lost"]
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True):
     """A turn to be opened, as the store keeps it.
 
     `webhook` is empty where the client waits for the answer. `message` is the digest of its text, empty where the bot

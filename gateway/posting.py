@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 
 from gateway import auth, errors, keys
@@ -55,8 +56,7 @@ class Incoming:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A turn's place at the head of its conversation's line, with what it needs there."""
 
     incoming: Incoming
@@ -65,7 +65,7 @@ class Place:
     proposal: Proposal
     turn_id: str
     session: base.Session
-    callback_url: str
+    callback_url: Callable[[], str]
     sending: Sending
 
 
@@ -164,7 +164,7 @@ class Posting:
             raise errors.OutOfRange(
                 "message: required, since there is no conversation yet that the bot could go on with"
             )
-        callback_url, now = self._place.callback_url, datetime.now(UTC)
+        callback_url, now = self._place.callback_url(), datetime.now(UTC)
         try:
             created = await self._session.create(turn, callback_url, now, self._context)
         except base.OutcomeUnknown:
@@ -183,7 +183,7 @@ class Posting:
         return conversation
 
     async def _adopt(self, found: str, turn: Turn) -> _Conversation:
-        await self._session.adopt(found, self._place.callback_url)
+        await self._session.adopt(found, self._place.callback_url())
         known = Known.of(await self._session.transcript(found))
         self._trace.plan = "adopted"
         # How many of the user's messages still wait for an answer is not known: no lag counts as a fork.

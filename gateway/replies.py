@@ -3,9 +3,10 @@
 The flow that sends a message says so before and after, whichever it is.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+
+import msgspec
 
 from gateway import auth, keys
 from gateway.open_turns import Recovery
@@ -13,8 +14,7 @@ from gateway.relay.pulls import Brief, Expected, Pulls
 from mappings.turn import Picture, Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(msgspec.Struct, frozen=True):
     """One message that is sent: whose turn it is, its picture and its digest, and under which key of the upstream's.
 
     `meta` names the turn's people for the log, as the store keeps it.

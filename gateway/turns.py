@@ -8,6 +8,7 @@ state `posting`: the next request of that conversation reads the transcript and 
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import random
 import uuid
@@ -89,7 +90,7 @@ class Turns:
                     proposal,
                     entered.turn_id,
                     self._upstream.session(incoming.caller.upstream_key),
-                    self._replies.callback_url(conversation),
+                    functools.partial(self._replies.callback_url, conversation),
                     Sending(
                         conversation,
                         entered.turn_id,

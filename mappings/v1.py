@@ -138,9 +138,8 @@ def _decode_object(body: bytes, *, apart: str = "") -> tuple[dict[str, Any], msg
 
 
 def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
-    for name in shape.model_fields.keys() & envelope.keys():
-        value = envelope[name]
-        if isinstance(value, dict | list) and len(value) > MAX_ITEMS:
+    for name, value in envelope.items():
+        if isinstance(value, dict | list) and len(value) > MAX_ITEMS and name in shape.model_fields:
             raise ValueOutOfRange(f"{name}: at most {MAX_ITEMS} items are taken")
     try:
         return shape.model_validate(envelope)

@@ -9,7 +9,7 @@ other, and however many requests there are, a black hole costs each of them one 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar, cast
 
 import redis.asyncio as redis
@@ -84,13 +84,13 @@ class Server:
         try:
             async with asyncio.timeout_at(deadline):
                 try:
-                    with _resets_are_errors():
+                    with _RESETS_ARE_ERRORS:
                         answer = await command(self.client)
                 except _DEAD:
                     if generation == self._generation:  # else another call has done it, and new ones are open
                         self._generation += 1
                         await self._drop_idle()  # the others are probably as dead
-                    with _resets_are_errors():
+                    with _RESETS_ARE_ERRORS:
                         answer = await command(self.client)
         except TimeoutError as error:
             if clock() - began > PROBE_SECONDS:  # else the deadline was too near to tell anything of the server
@@ -110,7 +110,7 @@ class Server:
         connection = self._pool.make_connection()
         try:
             async with asyncio.timeout(seconds):
-                with _resets_are_errors():
+                with _RESETS_ARE_ERRORS:
                     await connection.connect()
                     await connection.send_command(*command)
                     return await connection.read_response()
@@ -159,7 +159,7 @@ class Server:
 
     async def _look_at_its_policy(self) -> None:
         """Warn of a server that may evict what is written here, as soon as one is connected."""
-        with contextlib.suppress(RedisError, OSError), _resets_are_errors():  # nothing depends on being told
+        with contextlib.suppress(RedisError, OSError), _RESETS_ARE_ERRORS:  # nothing depends on being told
             policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
             if policy != "noeviction":
                 log.warning(
@@ -171,7 +171,7 @@ class Server:
 
     async def _drop_idle(self) -> None:
         await self._lane.drop()
-        with contextlib.suppress(RedisError, OSError), _resets_are_errors():
+        with contextlib.suppress(RedisError, OSError), _RESETS_ARE_ERRORS:
             await self._pool.disconnect(inuse_connections=False)
 
     def _in_background(self, work: Any) -> None:
@@ -180,12 +180,18 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
 
-@contextlib.contextmanager
-def _resets_are_errors() -> Iterator[None]:
-    """Tell a write to a connection that was reset before as the connection's error; uvloop says a bare RuntimeError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "handler is closed" not in str(error):
-            raise
-        raise RedisConnectionError("the connection was reset") from error
+class _ResetsAreErrors:
+    """Tells a write to a connection that was reset before as the connection's error; uvloop says a bare RuntimeError.
+
+    A class, since every call of the store meets it, and a generator's context costs several times as much.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, RuntimeError) and "handler is closed" in str(error):
+            raise RedisConnectionError("the connection was reset") from error
+
+
+_RESETS_ARE_ERRORS = _ResetsAreErrors()

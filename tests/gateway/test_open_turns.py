@@ -1,11 +1,11 @@
 """Turns in the store: one of a conversation at a time, each request once, dead senders settled."""
 
 import asyncio
-import dataclasses
 import uuid
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway import errors, keys
@@ -328,7 +328,7 @@ async def test_a_turn_that_its_client_names_never_lends_its_name_to_two_replies(
     first = await say(store, "a late segment")
     assert await open_turns.abandon(CONVERSATION, named, named.turn_id, settled=True) == "forgotten"
     assert await deliver(store) == [first.reply_id]
-    again = dataclasses.replace(named, caller="another")
+    again = msgspec.structs.replace(named, caller="another")
     await enter(open_turns, again)
     await record(open_turns, again)
     second = await say(store, "the answer")

@@ -87,7 +87,8 @@ class Connection:
                 while not waiting.done():
                     self._writer.write(piece)
                     await asyncio.wait({waiting}, timeout=0.01)
-                self._unread += waiting.result()
+                with contextlib.suppress(ConnectionResetError):  # it has hung up, with pieces on their way
+                    self._unread += waiting.result()
             finally:
                 waiting.cancel()
 

@@ -4,6 +4,7 @@ Of a turn's work only reading the request, naming it (its digest) and the verdic
 here as the gateway does it. Processor time of one process, medians of several rounds.
 """
 
+import functools
 import hashlib
 import json
 import statistics
@@ -56,9 +57,9 @@ def main() -> None:
         body, times = request(items), max(20_000 // items, 5)
         known = reconcile.Known.of(flatten(v1.decode_request(body).history))
         figures = (
-            cost(lambda body=body, known=known: see(body, known), times),
-            cost(lambda body=body: json.loads(body), times),
-            cost(lambda body=body: msgspec.json.decode(body), times),
+            cost(functools.partial(see, body, known), times),
+            cost(functools.partial(json.loads, body), times),
+            cost(functools.partial(msgspec.json.decode, body), times),
         )
         click.echo(f"| {items:,} | {len(body):,} | " + " | ".join(f"{figure:,.0f}" for figure in figures) + " |")
 

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from starlette.requests import ClientDisconnect, Request
@@ -52,7 +51,7 @@ class Complete:
         """POST /v2/complete: take the turn; acknowledge it, or wait for its answer where it has no webhook."""
         begin = time.perf_counter()
         trace = TurnTrace(request.state.request_id)
-        found: Sequence[receipt.FieldOutcome] = ()
+        found: receipt.Outcomes | None = None
         try:
             incoming = await self._read(request, trace)
             found = self._outcomes(trace, incoming)
@@ -62,14 +61,13 @@ class Complete:
             turn_id = await self._turns.accept(incoming, trace)
         except errors.GatewayError as error:
             mapping_log.turn_refused(
-                trace, error, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found or None
+                trace, error, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found
             )
             raise
         if trace.context_refused or trace.diverged:
             found = self._outcomes(trace, incoming)
         mapping_log.turn_accepted(trace, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found)
-        lost = receipt.encode_receipt(found)
-        headers = {receipt.HEADER: lost} if lost else {}
+        headers = {receipt.HEADER: found.header} if found.header else {}
         if incoming.webhook is not None:
             return Response(v1.encode_accepted(incoming.turn, turn_id), media_type=JSON, headers=headers)
         completion = await self._answer(request, incoming, turn_id)
@@ -99,7 +97,7 @@ class Complete:
         strict = receipt.is_strict(", ".join(request.headers.getlist("prefer")))
         return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key, strict)
 
-    def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> Sequence[receipt.FieldOutcome]:
+    def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> receipt.Outcomes:
         mode = "none" if trace.context_refused else self._turns.rules.context
         return receipt.outcomes(
             incoming.turn,

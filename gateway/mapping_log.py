@@ -6,7 +6,6 @@ text, a key, or a webhook's path or query.
 
 import functools
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,15 +22,11 @@ from gateway.relay.pulls import Pull, Result
 from gateway.trace import Plan, TurnTrace
 from gateway.upstreams.base import Call
 from mappings import receipt
-from mappings.receipt import FieldOutcome
+from mappings.receipt import Outcomes
 from mappings.reconcile import CatchUp, Decision, Verdict
 from mappings.turn import Turn
 
-MAX_UNKNOWN_NAMES: Final = 20
 MAX_TEXT_CHARACTERS: Final = 512
-
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-"""What the name of an unknown field must look like to be told: others are only counted."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +51,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None
     decision: Decision | None
     delay: timedelta | None
-    fields: Sequence[FieldOutcome]
+    fields: Outcomes
     calls: Sequence[Call]
     duration: timedelta
     refusal: errors.GatewayError | None
@@ -76,7 +71,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
             "verdict": self.verdict,
             "reconciled": self.decision and _reconciled(self.decision),
             "history": turn and {"items": len(turn.history), "segments": turn.history_segments},
-            "fields": _by_fate(self.fields),
+            "fields": self.fields.by_fate,
             "window": turn
             and {
                 "min_delay": _seconds(turn.window.minimum),
@@ -163,7 +158,7 @@ class DeliveryRecord:
 
 
 def turn_accepted(
-    trace: TurnTrace, seconds: float, *, dialect: str | None = None, fields: Sequence[FieldOutcome] | None = None
+    trace: TurnTrace, seconds: float, *, dialect: str | None = None, fields: Outcomes | None = None
 ) -> None:
     """Record a turn that was taken after so many seconds; `fields` are found anew where they are not given."""
     _record(trace, seconds, dialect, fields, None).emit()
@@ -175,7 +170,7 @@ def turn_refused(
     seconds: float,
     *,
     dialect: str | None = None,
-    fields: Sequence[FieldOutcome] | None = None,
+    fields: Outcomes | None = None,
 ) -> None:
     """Record a turn that was refused with this error after so many seconds. The error's text is the client's alone."""
     _record(trace, seconds, dialect, fields, error).emit()
@@ -229,11 +224,11 @@ def _record(
     trace: TurnTrace,
     seconds: float,
     dialect: str | None,
-    fields: Sequence[FieldOutcome] | None,
+    fields: Outcomes | None,
     refusal: errors.GatewayError | None,
 ) -> TurnRecord:
     if fields is None:
-        fields = receipt.outcomes(trace.turn) if trace.turn else ()
+        fields = receipt.outcomes(trace.turn) if trace.turn else Outcomes()
     return TurnRecord(
         request_id=trace.request_id,
         tenant=trace.caller.tenant if trace.caller else None,
@@ -255,16 +250,6 @@ def _record(
 @functools.cache  # known fields by their few fates; found so, a turn's 19 fields are counted in 6 µs instead of 12
 def _series_of(name: str, fate: str) -> prometheus_client.Counter:
     return metrics.FIELDS(field=name, fate=fate)
-
-
-def _by_fate(fields: Sequence[FieldOutcome]) -> dict[str, Any]:
-    line: dict[str, Any] = {fate: [] for fate in metrics.FATES}
-    unknown = [field.name for field in fields if not field.known]
-    for field in fields:
-        if field.known:
-            line[field.kind].append(field.name)
-    told = sorted(filter(_NAME.fullmatch, unknown))[:MAX_UNKNOWN_NAMES]
-    return {**line, "unknown": {"count": len(unknown), "names": told}}
 
 
 def _reconciled(decision: Decision) -> dict[str, int]:

@@ -13,11 +13,12 @@ and per field what the row says) loses nothing.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from mappings import quoting
 
 Kind: TypeAlias = Literal["exact", "emulated", "approximated", "dropped"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Source: TypeAlias = Literal["seed document", "public API description", "our choice"]
 """Who says so: the API's first description, the vendor's published material, or nobody but us."""
@@ -98,7 +99,7 @@ class Row:
 
 
 def _is_blank(value: Any) -> bool:
-    return isinstance(value, str) and not quoting.clean(value)
+    return isinstance(value, str) and quoting.is_blank(value)
 
 
 def _holds_no_fact(pairs: Any) -> bool:

@@ -23,6 +23,11 @@ def clean(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", text).split())
 
 
+def is_blank(text: str) -> bool:
+    """Tell whether `clean` would leave nothing of the text: mostly its first sign says that it would not."""
+    return not ("!" <= text[:1] <= "~" or clean(text))
+
+
 def quote(text: str, *, limit: int = MAX_VALUE_CHARACTERS) -> str:
     """Quote the text as one line of at most `limit` characters; a longer one ends in an ellipsis."""
     return _quoted(clean(text), limit)

@@ -6,9 +6,12 @@ are the only values in it, and what a structured string cannot hold is counted i
 """
 
 import functools
+import operator
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+
+import msgspec
 
 from mappings import context, fates
 from mappings.turn import Picture, Turn
@@ -22,8 +25,14 @@ MAX_UNKNOWN_NAMED = 20
 MAX_NAME_CHARACTERS = 64
 MAX_PREFER_CHARACTERS = 4096
 
+MAX_SHAPES_KEPT = 512
+"""A client's requests have a handful of shapes; a kept one takes at most 10 KB."""
+
 _WRITABLE = re.compile(rf"[\x20-\x7e]{{0,{MAX_NAME_CHARACTERS}}}")
 """The characters of a structured string, in a number that a header can bear."""
+
+_TELLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+"""What the name of an unknown field must look like to be told in a log: others are only counted."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -56,6 +65,46 @@ class Losses:
         return bool(self.approximated or self.dropped or self.unnamed)
 
 
+class Unknown(msgspec.Struct, frozen=True):
+    """The fields that V1 does not have: how many, and the first of those that look like names, sorted."""
+
+    count: int
+    names: tuple[str, ...]
+
+
+class ByFate(msgspec.Struct, frozen=True):
+    """The names of a request's fields by what became of them, each in V1's order."""
+
+    exact: tuple[str, ...]
+    emulated: tuple[str, ...]
+    approximated: tuple[str, ...]
+    dropped: tuple[str, ...]
+    unknown: Unknown
+
+
+class Outcomes(tuple[FieldOutcome, ...]):  # noqa: SLOT001 — it remembers what is told of it
+    """What became of each field of a request that says something, in V1's order, the unknown ones last.
+
+    Requests of one shape share one, so that what is told of it is written for the first of them.
+    """
+
+    @functools.cached_property
+    def header(self) -> str:
+        """The value of the header `HEADER`; empty when nothing was lost: then there is no header."""
+        return encode_receipt(self)
+
+    @functools.cached_property
+    def by_fate(self) -> ByFate:
+        """The names, for the log."""
+        known: dict[fates.Kind, tuple[str, ...]] = {
+            kind: tuple(outcome.name for outcome in self if outcome.known and outcome.kind == kind)
+            for kind in fates.KINDS
+        }
+        unknown = [outcome.name for outcome in self if not outcome.known]
+        told = sorted(filter(_TELLABLE.fullmatch, unknown))[:MAX_UNKNOWN_NAMED]
+        return ByFate(**known, unknown=Unknown(len(unknown), tuple(told)))
+
+
 def outcomes(
     turn: Turn,
     *,
@@ -63,40 +112,54 @@ def outcomes(
     upstream: fates.Upstream = "v3",
     stored: Picture | None = None,
     diverged: bool = False,
-) -> tuple[FieldOutcome, ...]:
-    """Give the outcome of each field of the request that says something, in V1's order, then the unknown ones.
+) -> Outcomes:
+    """Give the outcomes of a request's fields.
 
     `stored` is the picture that the gateway knows of the request's `image_id`. `diverged`: the upstream goes on with
     another course of the conversation than the history tells.
+
+    They hang on which fields say something, not on what they say: on the request's shape, by which they are found.
     """
     request = turn.request
+    said = _MESSAGES if turn.history else 0
+    for value, (bit, holds) in zip(_values_of(request), _CHECKS, strict=True):
+        if value is not None and not (holds and holds(value)):
+            said |= bit
     unmet = _unmet(turn, context.picture(request, stored=stored))
+    more = request.model_extra
+    if not more:
+        return _of_shape(said, (), mode, upstream, unmet, diverged)
+    unknown = tuple([name for name, value in more.items() if value is not None])
+    is_usual = len(unknown) <= MAX_UNKNOWN_NAMED and max(map(len, unknown), default=0) <= MAX_NAME_CHARACTERS
+    of_shape = _of_shape if is_usual else _of_shape.__wrapped__  # what clients may name is kept within bounds
+    return of_shape(said, unknown, mode, upstream, unmet, diverged)
+
+
+@functools.lru_cache(MAX_SHAPES_KEPT)
+def _of_shape(
+    said: int,
+    unknown: tuple[str, ...],
+    mode: fates.Mode,
+    upstream: fates.Upstream,
+    unmet: tuple[fates.Need, ...],
+    diverged: bool,  # noqa: FBT001 — a name costs more in a look-up than a place
+) -> Outcomes:
     found = []
     for row in fates.TABLE:
-        value = turn.history if row.name == "messages" else getattr(request, row.name)
-        if fates.says_something(row.name, value):
+        if said & _BITS[row.name]:
             fate = fates.fate_of(row, upstream, mode=mode, unmet=unmet)
             if diverged and row.name == "messages":
                 fate = replace(fate, kind="approximated", reason=DIVERGED)
-            found.append(_outcome(row.name, fate))
-    unknown = fates.UNKNOWN
-    found.extend(
-        FieldOutcome(name, unknown.kind, unknown.target, unknown.reason, known=False)
-        for name, value in (request.model_extra or {}).items()
-        if fates.says_something(name, value)
-    )
-    return tuple(found)
+            found.append(FieldOutcome(row.name, fate.kind, fate.target, fate.reason))
+    dropped = fates.UNKNOWN
+    found.extend(FieldOutcome(name, dropped.kind, dropped.target, dropped.reason, known=False) for name in unknown)
+    return Outcomes(found)
 
 
 def _unmet(turn: Turn, picture: Picture | None) -> tuple[fates.Need, ...]:
     if picture is not None:  # which is a message, too, if need be one without a text
         return ("no message",)
     return ("picture url",) if turn.message is None else ("picture url", "no message")
-
-
-@functools.cache  # a row has few fates: all its outcomes are as many objects
-def _outcome(name: str, fate: fates.Fate) -> FieldOutcome:
-    return FieldOutcome(name, fate.kind, fate.target, fate.reason)
 
 
 def losses(found: Iterable[FieldOutcome]) -> Losses:
@@ -126,6 +189,8 @@ def is_strict(prefer: str | None) -> bool:
 
     The first `handling` counts, its parameters do not, and what is no preference is passed over.
     """
+    if not prefer:
+        return False
     plain = _QUOTED.sub(lambda quoted: quoted[1] if _TOKEN.fullmatch(quoted[1]) else "_", _bounded(prefer))
     for preference in plain.split(","):
         name, _, value = preference.partition(";")[0].partition("=")
@@ -161,5 +226,13 @@ def _as_string(name: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _bounded(prefer: str | None) -> str:
-    return (prefer or "")[:MAX_PREFER_CHARACTERS]
+def _bounded(prefer: str) -> str:
+    return prefer[:MAX_PREFER_CHARACTERS]
+
+
+_BITS = {row.name: 1 << place for place, row in enumerate(fates.TABLE)}
+_MESSAGES = _BITS["messages"]  # which the envelope lacks
+_ENVELOPE = [row for row in fates.TABLE if row.name != "messages"]
+_values_of = operator.attrgetter(*(row.name for row in _ENVELOPE))
+_CHECKS = [(_BITS[row.name], None if row.neutral is fates.NULL else row.neutral.holds) for row in _ENVELOPE]
+"""Each field's bit in a shape, and which of its values say nothing beside null."""

@@ -12,7 +12,7 @@ from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, R
 from gateway.trace import TurnTrace
 from gateway.upstreams.base import Call
 from mappings import fates
-from mappings.receipt import FieldOutcome
+from mappings.receipt import FieldOutcome, Outcomes
 from mappings.turn import DelayWindow, Turn, Utterance
 from mappings.wire.v1 import CompleteRequest
 from tests import mapping_log_check
@@ -109,7 +109,7 @@ def test_an_accepted_turn_is_one_line(lines: Lines) -> None:
         ("fast_mode", "dropped"),
     ]
     mapping_log.turn_accepted(
-        full_trace(), 0.0153, dialect="v3", fields=[outcome_of(name, kind) for name, kind in kinds]
+        full_trace(), 0.0153, dialect="v3", fields=Outcomes(outcome_of(name, kind) for name, kind in kinds)
     )
     [line] = lines()
     del line["time"]
@@ -268,7 +268,7 @@ def test_turns_and_the_fates_of_accepted_fields_are_counted() -> None:
         ]
 
     before = counts()
-    fields = [outcome_of("language", "approximated"), outcome_of("tone", "dropped", known=False)]
+    fields = Outcomes([outcome_of("language", "approximated"), outcome_of("tone", "dropped", known=False)])
     mapping_log.turn_accepted(full_trace(), 0.01, fields=fields)
     mapping_log.turn_refused(TurnTrace("r-1"), errors.Unauthorized("no"), 0.01, fields=fields)
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1, 1]

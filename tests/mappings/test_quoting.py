@@ -45,3 +45,8 @@ def test_no_value_ends_its_quotation_or_begins_a_line(value: str) -> None:
 @given(st.text())
 def test_cleaning_twice_is_cleaning_once(value: str) -> None:
     assert quoting.clean(quoting.clean(value)) == quoting.clean(value)
+
+
+@given(st.text(st.sampled_from(" \t\n\u00ad\u200b\u2028~!a")) | st.text())
+def test_a_text_is_blank_when_nothing_of_it_would_be_left(value: str) -> None:
+    assert quoting.is_blank(value) == (quoting.clean(value) == "")

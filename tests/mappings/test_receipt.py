@@ -71,6 +71,31 @@ def test_a_picture_that_the_gateway_knows_is_carried() -> None:
     assert kinds == ["exact", "dropped"]
 
 
+def test_requests_of_one_shape_share_what_is_told_of_them() -> None:
+    one, other = (outcomes(language=code, colour=code) for code in ("es", "fr"))
+    assert one is other
+    assert one.header is other.header
+
+
+@pytest.mark.parametrize(
+    "fields", [{"n" * 65: 1}, {f"field_{number}": 1 for number in range(21)}], ids=["a long name", "many names"]
+)
+def test_what_a_client_may_name_at_will_is_not_kept(fields: dict[str, Any]) -> None:
+    assert outcomes(**fields) == outcomes(**fields)
+    assert outcomes(**fields) is not outcomes(**fields)
+
+
+def test_the_names_are_told_by_fate_the_unknown_ones_apart() -> None:
+    found = outcomes(fast_mode=True, language="es", platform="Qkkie", colour=1, Ada=2, ключ=3, nothing=None)
+    assert found.by_fate == receipt.ByFate(
+        exact=("bot_id", "user_id", "message", "platform"),
+        emulated=("webhook",),
+        approximated=("language",),
+        dropped=("fast_mode",),
+        unknown=receipt.Unknown(3, ("Ada", "colour")),
+    )
+
+
 def test_the_receipt_names_what_was_lost() -> None:
     found = outcomes(language="es", timezone="Europe/Madrid", fast_mode=True, platform="Qkkie", colour="red")
     value = receipt.encode_receipt(found)
@@ -151,8 +176,11 @@ def asks_for_nothing(value: Any) -> bool:
 @given(requests(), st.sampled_from(["full", "none"]))
 def test_every_field_that_says_something_has_exactly_one_outcome(request: dict[str, Any], mode: fates.Mode) -> None:
     turn = read(request)
-    names = [outcome.name for outcome in receipt.outcomes(turn, mode=mode)]
+    found = receipt.outcomes(turn, mode=mode)
+    names = [outcome.name for outcome in found]
     assert len(names) == len(set(names))
+    for outcome in found:
+        assert not outcome.known or outcome.name in getattr(found.by_fate, outcome.kind)
     assert set(names) <= set(request)
     for name in set(request) - set(names):
         assert name not in NEVER_SILENT or request[name] is None

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from starlette.requests import ClientDisconnect, Request
 
 from gateway import errors
+from gateway.deadlines import Within
 
 JSON = "application/json"
 
@@ -29,7 +30,7 @@ class Bodies:
         limit = self._limit(request, max_bytes)
         pieces, size, more = [], 0, True
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            with Within(self._timeout_seconds):
                 while more:
                     piece, more = await _receive(request)
                     size += len(piece)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from gateway import errors, keys
+from gateway.deadlines import Within
 from gateway.directory import Directory
 from gateway.open_turns import Entered, Joined, OpenTurns, Proposal
 from gateway.posting import Incoming, Place, Posting, Rules
@@ -151,7 +152,7 @@ class Turns:
         )
         fields: Mapping[str, str]
         try:
-            async with asyncio.timeout(self._budget.total_seconds()):
+            with Within(self._budget.total_seconds()):
                 upstream_id, fields = await posting.run(entered)
         except asyncio.CancelledError:
             await self._abandon(place, settled=False)

@@ -22,6 +22,7 @@ import aiohttp
 import yarl
 
 from gateway import metrics
+from gateway.deadlines import Within
 from gateway.http import dialing, direct, failures
 
 USER_AGENT = "chat-migration-gateway"
@@ -123,7 +124,7 @@ class HttpClient:
         status: int | None = None
         error_type = ""
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            with Within(self._timeout_seconds):
                 exchange = await self._connections.send(method, route, headers, content)
                 status = exchange.status
                 body = await exchange.read(self._max_answer_bytes)

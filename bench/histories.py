@@ -46,7 +46,8 @@ def cost(work: Callable[[], Any], times: int) -> float:
 def see(body: bytes, known: reconcile.Known) -> reconcile.Decision:
     """Do all that the gateway does with a history."""
     hashlib.blake2b(body, digest_size=16).hexdigest()
-    return reconcile.decide(v1.decode_request(body).history, known)
+    turn = v1.decode_request(body)
+    return reconcile.decide(turn.history, known, segments=turn.history_segments)
 
 
 def main() -> None:

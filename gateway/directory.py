@@ -72,9 +72,8 @@ class Directory:
 
         `holds_turn`: the turn's own message is in it.
         """
-        tail = "".join(known.tail)
         await self._record_messages(
-            conversation, caller, turn_id, "replace", tail, known.count or 0, before, "1" if holds_turn else ""
+            conversation, caller, turn_id, "replace", known.tail, known.count or 0, before, "1" if holds_turn else ""
         )
 
     async def _record_messages(

@@ -193,7 +193,7 @@ class Posting:
 
     async def _record(self, conversation: _Conversation) -> None:
         place, known = self._place, conversation.known
-        fields = {"tail": "".join(known.tail), "count": str(known.count), **conversation.told}
+        fields = {"tail": known.tail, "count": str(known.count), **conversation.told}
         if conversation.turn.user_id != place.incoming.turn.user_id:
             fields["user"] = conversation.turn.user_id
         if place.incoming.webhook is not None:  # where callbacks go that have waited for their conversation
@@ -233,7 +233,7 @@ class Posting:
             place.proposal.caller,
             place.turn_id,
             conversation.known,
-            before="".join(before.tail),
+            before=before.tail,
             holds_turn=ours,
         )
         self.found = ours
@@ -252,6 +252,7 @@ class Posting:
             conversation.known,
             unanswered=conversation.unanswered,
             policy=self._rules.history,
+            segments=self._place.incoming.turn.history_segments,
         )
         self._trace.verdict = decision.verdict
         if decision.restart and self._place.incoming.strict:
@@ -282,7 +283,7 @@ class Posting:
                 self._place.conversation,
                 self._place.proposal.caller,
                 self._place.turn_id,
-                "".join(reconcile.tail(added)),
+                reconcile.tail(added),
                 restart=decision.restart,
             )
 
@@ -319,7 +320,7 @@ class Posting:
                 transcript = await session.transcript(conversation.id)
             except errors.GatewayError:
                 raise unknown from None  # nobody can tell: the client's retry settles it
-            known = (*conversation.known.tail, *(reconcile.tail(self._added())))
+            known = conversation.known.tail + reconcile.tail(self._added())
             if not reconcile.holds(transcript, known, self._place.proposal.message):
                 await session.post(conversation.id, text, datetime.now(UTC), incoming.picture)
 
@@ -357,6 +358,6 @@ class Posting:
             place.conversation,
             place.proposal.caller,
             place.turn_id,
-            "".join(reconcile.tail(messages)),
+            reconcile.tail(messages),
             restart=False,
         )

@@ -132,7 +132,7 @@ class Turns:
             settle=timedelta(0) if turn.request.segment is False else self._settle,
             meta=msgspec.json.encode(meta),
             message=reconcile.digest(message) if message else "",
-            note="".join(reconcile.tail([message])) if message else "",
+            note=reconcile.tail([message]) if message else "",
             sent_at=int(now.timestamp()),
             keep=incoming.key is not None,
         )

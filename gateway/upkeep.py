@@ -119,7 +119,7 @@ async def rebuild(
             except base.ConversationGone:
                 gone += 1
             else:
-                fields = ["tail", "".join(transcript.tail), "count", str(transcript.count)]
+                fields = ["tail", transcript.tail, "count", str(transcript.count)]
                 fields += ["user", one.user_id] if user_id != one.user_id else []
                 taken = await _restore(store, conversation, one.id, fields)
                 restored, known = restored + taken, known + (not taken)

@@ -48,15 +48,17 @@ def decode_request(body: bytes) -> Turn:
     for name, value in (("bot_id", request.bot_id), ("user_id", user_id)):
         if not value or len(value) > MAX_ID_CHARACTERS:
             raise ValueOutOfRange(f"{name}: must have 1 to {MAX_ID_CHARACTERS} characters")
+    utterances = _decode_history(history)
     return Turn(
         bot_id=request.bot_id,
         user_id=user_id,
         client_conversation_id=request.conversation_id,
         message=request.message,
-        history=_decode_history(history),
+        history=utterances,
         window=_decode_window(request),
         webhook=request.webhook,
         request=request,
+        history_segments=sum([len(utterance.segments) for utterance in utterances]),  # while they are at hand
     )
 
 

@@ -165,7 +165,7 @@ class Queue:
             keys.TURN_TTL_SECONDS,
             keys.REPLY_TTL_SECONDS,
             MAX_IDS,
-            "".join(reconcile.tail([Message(from_bot=True, text=segment.text)])) if noted and not late else "",
+            reconcile.tail([Message(from_bot=True, text=segment.text)]) if noted and not late else "",
             keys.TAIL_CHARACTERS,
             keys.ANSWERS_CHANNEL,
             answers,

@@ -51,6 +51,7 @@ def full_trace(**extra: Any) -> TurnTrace:
         window=DelayWindow(timedelta(seconds=30), timedelta(seconds=60)),
         webhook=WEBHOOK,
         request=request,
+        history_segments=3,
     )
     return TurnTrace(
         "r-1",

@@ -21,7 +21,7 @@ run: $(VENV)/runtime.stamp ## run store, sandbox and gateway together, and tell 
 	$(BIN)/gateway demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## run the tests with branch coverage; ARGS="-k name" chooses
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## break processes, store, network and receivers under traffic; ARGS="--seed 1 --replicas 3"
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -87,10 +87,12 @@ def gateway_settings(sandbox_url: str, store_url: str, port: int, **changes: Any
 
 
 @contextlib.asynccontextmanager
-async def running_world(store_url: str, **changes: Any) -> AsyncIterator[World]:
-    """Run a sandbox and a gateway on real sockets inside this loop."""
+async def running_world(store_url: str, *, webhook_attempts: int = 3, **changes: Any) -> AsyncIterator[World]:
+    """Run a sandbox and a gateway on real sockets inside this loop; `webhook_attempts`: how patient the former is."""
     port = free_port()
-    async with sandbox.serve(sandbox.SandboxSettings().fast()) as sandbox_url:
+    async with sandbox.serve(
+        replace(sandbox.SandboxSettings().fast(), webhook_attempts=webhook_attempts)
+    ) as sandbox_url:
         effective = gateway_settings(sandbox_url, store_url, port, **changes)
         application = app.create_app(effective)
         async with (

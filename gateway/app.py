@@ -14,6 +14,7 @@ from gateway import (
     auth,
     destinations,
     dialects,
+    direct,
     draining,
     edge,
     embedded,
@@ -214,6 +215,7 @@ class Assembly:
     routes: Sequence[BaseRoute]
     store: Store
     parts: Mapping[str, object]
+    direct_routes: Callable[[set[asyncio.Task[object]]], direct.Routes] = lambda _serving: {}
 
 
 Assemble: TypeAlias = Callable[[Settings, Drain], contextlib.AbstractAsyncContextManager[Assembly]]
@@ -237,7 +239,7 @@ async def _gateway(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
     async with open_gateway(settings, drain) as gateway:
         faces = [*gateway.api.routes(gateway.upstream.dialect), *gateway.assets.routes()]
         routes = [*faces, *_admin(settings, gateway.store).routes()]
-        yield Assembly(routes, gateway.store, {"gateway": gateway})
+        yield Assembly(routes, gateway.store, {"gateway": gateway}, gateway.api.direct_routes)
 
 
 @contextlib.asynccontextmanager
@@ -269,11 +271,11 @@ def _application(settings: Settings, assemble: Assemble, configure_logs: Callabl
         async with assemble(settings, drain) as assembly:
             routes = [*assembly.routes, *Operations(assembly.store, drain).routes()]
             app.router.routes.extend([*routes, openapi.route(routes)])
-            outermost.serve_directly(routes)
             for name, part in assembly.parts.items():
                 setattr(app.state, name, part)
             with draining.on_signals(drain, grace):
-                yield Limits(head_seconds=settings.head_timeout_seconds).as_state()
+                limits = Limits(head_seconds=settings.head_timeout_seconds).as_state()
+                yield {**limits, direct.STATE_KEY: assembly.direct_routes(outermost.serving)}
             drain.begin()
             await outermost.finish(drain.left())
 

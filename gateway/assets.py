@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import auth, bodies, errors, forms
+from gateway import auth, bodies, errors, exchange, forms
 from gateway.bodies import Bodies
 from gateway.pictures import PATH, Pictures
 from gateway.upstreams.base import AssetSource
@@ -112,4 +112,4 @@ def _type_of(data: bytes) -> str:
 
 
 def _created(created: wire.Created | wire.ContentCreated) -> Response:
-    return Response(v1.encode_created(created), media_type=bodies.JSON)
+    return Response(v1.encode_created(created), media_type=exchange.JSON)

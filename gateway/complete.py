@@ -6,12 +6,12 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
 
-from gateway import auth, destinations, errors, mapping_log
+from gateway import auth, destinations, errors, exchange, mapping_log
 from gateway.answers import Answers
-from gateway.bodies import JSON, Bodies
+from gateway.bodies import Bodies
+from gateway.exchange import Answer
 from gateway.pictures import Pictures
 from gateway.posting import Incoming
 from gateway.relay.pressure import Pressure
@@ -47,10 +47,10 @@ class Complete:
         self._pressure = pressure
         self._webhook_allow = webhook_allow
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: exchange.Incoming, request_id: str) -> Answer:
         """POST /v2/complete: take the turn; acknowledge it, or wait for its answer where it has no webhook."""
         begin = time.perf_counter()
-        trace = TurnTrace(request.state.request_id)
+        trace = TurnTrace(request_id)
         found: receipt.Outcomes | None = None
         try:
             incoming = await self._read(request, trace)
@@ -69,12 +69,12 @@ class Complete:
         mapping_log.turn_accepted(trace, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found)
         headers = {receipt.HEADER: found.header} if found.header else {}
         if incoming.webhook is not None:
-            return Response(v1.encode_accepted(incoming.turn, turn_id), media_type=JSON, headers=headers)
+            return Answer(v1.encode_accepted(incoming.turn, turn_id), headers=headers)
         completion = await self._answer(request, incoming, turn_id)
         body = v1.encode_completion(incoming.turn, completion, delay=trace.delay or timedelta(0), now=datetime.now(UTC))
-        return Response(body, media_type=JSON, headers=headers)
+        return Answer(body, headers=headers)
 
-    async def _read(self, request: Request, trace: TurnTrace) -> Incoming:
+    async def _read(self, request: exchange.Incoming, trace: TurnTrace) -> Incoming:
         trace.caller = caller = self._authenticator.authenticate(request.headers.get("authorization"))
         key = idempotency_key(request)
         body = await self._bodies.read_json(request)
@@ -107,7 +107,7 @@ class Complete:
             diverged=trace.diverged,
         )
 
-    async def _answer(self, request: Request, incoming: Incoming, turn_id: str) -> Completion:
+    async def _answer(self, request: exchange.Incoming, incoming: Incoming, turn_id: str) -> Completion:
         """Wait for the answer for as long as the client does; `ClientDisconnect` when it hangs up."""
         conversation = self._turns.conversation_of(incoming)
         waiting = asyncio.ensure_future(self._answers.wait(conversation, turn_id))
@@ -123,7 +123,7 @@ class Complete:
             await asyncio.wait({waiting, leaving})
 
 
-def idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: exchange.Incoming) -> str | None:
     """Read the `Idempotency-Key` header: the client's own name for the request, None where it gives none."""
     given = request.headers.getlist("idempotency-key")
     if not given:
@@ -134,7 +134,7 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-async def _hang_up(request: Request) -> None:
+async def _hang_up(request: exchange.Incoming) -> None:
     """Return when the client has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,5 +1,7 @@
 """HTTP/1.1 as the gateway speaks it: uvicorn's, with bounds on time and memory, and refusals in V1's shape.
 
+Routes that are direct get their requests past ASGI, as an `Exchange`.
+
 By itself uvicorn waits for ever for the rest of a head or of an unwanted body, keeps as much of a head as is sent,
 takes a request without a Host or with two, and lets trailers appear among the headers that are being read.
 """
@@ -13,10 +15,12 @@ from typing import Any, Final, Literal, TypeAlias
 import httptools
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from gateway import edge, errors, metrics
+from gateway import direct, edge, errors, metrics
+from gateway import exchange as exchanges
+from gateway.exchange import Exchange
 
 STATE_KEY: Final = "http_limits"
 """Where the lifespan's state holds the `Limits`."""
@@ -58,6 +62,7 @@ class Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits: Limits = app_state.get(STATE_KEY) or Limits()
+        self._direct: direct.Routes = app_state.get(direct.STATE_KEY) or {}
         self._phase: Phase = "idle"
         self._held = 0
         """Bytes since the last that were part of a body: what the parser may hold back."""
@@ -142,17 +147,17 @@ class Protocol(HttpToolsProtocol):
         """Begin a request; the parser of a body alone says so too."""
         if not self._is_offered_another:
             self._phase = "head"
-            super().on_message_begin()
+            self.url, self.headers = b"", []
 
     def on_url(self, url: bytes) -> None:
         """Keep a piece of the target."""
         if self._phase == "head":
-            super().on_url(url)
+            self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; trailers must not become headers."""
         if self._phase == "head":
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Look at the whole head, and let the application begin."""
@@ -163,9 +168,39 @@ class Protocol(HttpToolsProtocol):
         if self._fault is not None:
             raise self._fault  # the parser stops with an error of its own
         self._disarm()
-        super().on_headers_complete()
-        self._phase, self._held = "body", 0
         self._is_offered_another = self.parser.should_upgrade()
+        serve = self._direct.get((self.parser.get_method(), self.url))
+        if serve is None or self._is_offered_another or any(name == b"expect" for name, _ in self.headers):
+            self._begin_asgi()
+        else:
+            self._begin_exchange(serve)
+        self._phase, self._held = "body", 0
+
+    def _begin_asgi(self) -> None:
+        url, headers = self.url, self.headers
+        super().on_message_begin()  # makes the scope
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+
+    def _begin_exchange(self, serve: direct.Serve) -> None:
+        earlier: RequestResponseCycle | None = self.cycle
+        self.cycle = exchange = Exchange(
+            serve,
+            self.headers,
+            transport=self.transport,
+            flow=self.flow,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            keep_alive=self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0",
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(exchange, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, which the application bounds."""
@@ -235,10 +270,8 @@ class Protocol(HttpToolsProtocol):
                 return
         if not self.transport.is_closing():
             response = edge.refusal(error, request_id := str(uuid.uuid4()))
-            metrics.UNREADABLE_REQUESTS(status=response.status_code).inc()
-            headers = [*response.raw_headers, (edge.REQUEST_ID_HEADER, request_id.encode()), (b"connection", b"close")]
-            lines = [b"%b: %b\r\n" % header for header in headers]
-            self.transport.write(b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", response.body]))
+            metrics.UNREADABLE_REQUESTS(status=response.status).inc()
+            self.transport.write(exchanges.encode(response, request_id))
             self.transport.write_eof()
             self._arm(DRAIN_SECONDS)
 

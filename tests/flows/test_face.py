@@ -1,5 +1,6 @@
 """What a client meets that asks wrongly: a clear answer in V1's shape, and nothing done."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -412,3 +413,53 @@ async def test_a_name_that_is_none_is_replaced(world: World, given: str) -> None
     answer = await raw_http.ask(world.url, head("/nowhere", f"X-Request-Id: {given}", method="GET"), method="GET")
     refused(answer, 404, "not_found")
     assert answer.headers["x-request-id"] != given
+
+
+# Requests that are served past ASGI, and the same ones by way of it
+
+TARGETS = {"directly": "/v2/complete", "by way of ASGI": "/v2/complete?"}
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+async def test_an_answer_has_the_same_headers_either_way(world: World, target: str) -> None:
+    answer = await raw_http.ask(world.url, post(b"[]", "X-Request-Id: mine-1", target=target))
+    refused(answer, 400, "bad_request", "one JSON object")
+    assert list(answer.headers) == ["date", "content-length", "content-type", "x-request-id"]
+    assert answer.headers["x-request-id"] == "mine-1"
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+async def test_requests_that_come_at_once_are_answered_in_their_order(world: World, target: str) -> None:
+    async with raw_http.connect(world.url) as connection:
+        names = [f"request-{number}" for number in range(20)]
+        sent = [post(b"[]", f"X-Request-Id: {name}", target=target) for name in names]
+        await connection.send(b"".join([*sent, head("/livez", method="GET").encode()]))
+        assert [(await connection.answer()).headers["x-request-id"] for _ in names] == names
+        assert (await connection.answer("GET")).status == 200
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+@pytest.mark.parametrize("framing", ["Content-Length: 20", "Transfer-Encoding: chunked"])
+async def test_a_body_that_comes_in_pieces_is_read_whole(world: World, target: str, framing: str) -> None:
+    pieces = (
+        [b'["' + b"x" * 7, b"x" * 9 + b'"]'] if framing.startswith("C") else [b"1\r\n[\r\n", b"1\r\n]\r\n0\r\n\r\n"]
+    )
+    async with raw_http.connect(world.url) as connection:
+        await connection.send(head(target, framing))
+        for piece in pieces:
+            await asyncio.sleep(0.01)  # what is sent at once may come at once
+            await connection.send(piece)
+        refused(await connection.answer(), 400, "bad_request", "one JSON object")
+        await connection.send(head("/livez", method="GET"))
+        assert (await connection.answer("GET")).status == 200
+
+
+@pytest.mark.parametrize("line", ["POST {} HTTP/1.0", "POST {} HTTP/1.1\r\nConnection: close"])
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+async def test_a_client_that_wants_one_answer_is_hung_up_on_after_it(world: World, target: str, line: str) -> None:
+    async with raw_http.connect(world.url) as connection:
+        await connection.send(f"{line.format(target)}\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]")
+        answer = await connection.answer()
+        refused(answer, 401, "unauthorized")
+        assert answer.headers["connection"] == "close"
+        assert await connection.rest() == b""

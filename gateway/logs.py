@@ -1,21 +1,24 @@
 """Every log line of the process: one JSON object a line on stdout, from our own events and from the libraries'.
 
 A line is assembled (`time`, `level`, `event`, what is bound to the request, the event's own fields), rendered, and read
-once more for what must never leave. That last guard works on the finished bytes, so that nothing gets around it, and
-would rather hide too much; the first rule stays that nothing secret is logged at all.
+once more for what must never leave (`redaction`); the first rule stays that nothing secret is logged at all.
+
+Events that every turn has go past structlog (`tell`), as structs: a turn's line so costs 9 µs instead of 32.
 """
 
+import functools
 import logging
-import re
 import sys
+import time
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 import pydantic
 import structlog
+
+from gateway import redaction
 
 Format: TypeAlias = Literal["json", "console"]
 Event: TypeAlias = MutableMapping[str, Any]
@@ -29,20 +32,6 @@ MAX_PLAIN_DEPTH: Final = 6
 
 _QUIET: Final = ("httpx", "httpcore", "uvicorn.access")
 """Libraries that log a line for each request, with its URL: heard from WARNING on, at any level."""
-
-_URL_CHARACTER: Final = rb'(?:[^\s"\\]|\\["\\/])'
-_URL: Final = re.compile(
-    rb'://(?P<user>(?:[^\s"\\/?#@]|\\["\\])*@)*(?P<path>(?:[^\s"\\?#]|\\["\\/])*)(?P<query>[?#]%b*)?' % _URL_CHARACTER
-)
-_LONG_SEGMENT: Final = re.compile(rb"/[A-Za-z0-9_-]{40,}")
-_CREDENTIALS: Final = re.compile(rb"(?i)\b(bearer|basic)\s+%b+" % _URL_CHARACTER)
-_HEADER: Final = re.compile(
-    rb"""(?i)(authorization(?:\\"|')?\s*[:=,]\s*(?:b?(?:\\"|'))?)(?:(?:bearer|basic)\s+)?%b+""" % _URL_CHARACTER
-)
-_FIELD: Final = re.compile(
-    rb'(?i)("[a-z_-]{0,32}(?:key|secret|password|token|cookie|authorization)"\s*:\s*)"(?:[^"\\]|\\.)*"'
-)
-_FIELD_ENDS: Final = (b'key"', b'secret"', b'password"', b'token"', b'cookie"', b'authorization"')
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -60,15 +49,23 @@ class Stream(Protocol):
         """Hold nothing back."""
 
 
+class Line(msgspec.Struct):
+    """The head of every line; a kind of line that is written with `tell` adds its fields."""
+
+    time: str
+    level: str
+    event: str
+
+
 def configure(level: str = "INFO", shape: Format = "json", *, stream: Stream | None = None) -> None:
     """Send this process's log lines to stdout or `stream`, from `level` on; the libraries' from INFO on at least."""
-    _Output.stream = stream
-    threshold = _LEVELS[level.lower()]
-    _processors[:] = [_from(threshold), _assemble, _render_json if shape == "json" else _console(), _redact]
+    _output.stream, _output.threshold = stream, (threshold := _LEVELS[level.lower()])
+    _output.render = _render_json if shape == "json" else _console()
+    _processors[:] = [_drop_below, _assemble, _output.render, _redact]
     structlog.configure(
         processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger(0),  # loggers in use would keep their level
-        logger_factory=_Output,
+        logger_factory=lambda *_names: _output,
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(capture=True)
@@ -84,6 +81,26 @@ def configure(level: str = "INFO", shape: Format = "json", *, stream: Stream | N
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+
+
+def tell(line: Line) -> None:
+    """Write a line that is whole already: dropped, rendered and read for secrets like any other."""
+    if _LEVELS[line.level] < _output.threshold:
+        return
+    rendered = _output.render(None, line.level, line)
+    hide = redaction.hide if redaction.has_telling_names(type(line)) else redaction.hide_in_texts
+    _output.write(hide(rendered))
+
+
+def now() -> str:
+    """Give the time as lines have it: UTC, to the millisecond."""
+    second, millisecond = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{_second(second)}.{millisecond:03}Z"
+
+
+@functools.lru_cache(2)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def describe(error: BaseException, *, depth: int = MAX_EXCEPTIONS) -> dict[str, Any]:
@@ -107,12 +124,15 @@ def describe(error: BaseException, *, depth: int = MAX_EXCEPTIONS) -> dict[str, 
 
 
 class _Output:
-    """Writes each line whole, in one call; when the reader is gone or the disk is full, only lines are lost."""
+    """Writes each line whole, in one call; when the reader is gone or the disk is full, only lines are lost.
 
-    stream: ClassVar[Stream | None] = None  # of the class, since loggers in use keep the instance
+    There is one, which loggers in use keep, so that what is configured anew holds for them.
+    """
 
-    def __init__(self, *_names: object) -> None:
-        pass
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
+        self.threshold = 0
+        self.render: Callable[[object, str, Any], bytes] = _render_json
 
     def write(self, line: bytes) -> None:
         try:
@@ -139,18 +159,15 @@ class _Bridge(logging.Handler):
         _log.log(min(record.levelno // 10 * 10, logging.CRITICAL), text, logger=record.name, exc_info=record.exc_info)
 
 
-def _from(threshold: int) -> Callable[[object, str, Event], Event]:
-    def drop_below(_logger: object, level: str, event: Event) -> Event:
-        if _LEVELS[level] < threshold:
-            raise structlog.DropEvent
-        return event
-
-    return drop_below
+def _drop_below(_logger: object, level: str, event: Event) -> Event:
+    if _LEVELS[level] < _output.threshold:
+        raise structlog.DropEvent
+    return event
 
 
 def _assemble(_logger: object, level: str, event: Event) -> Event:
     line: Event = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": now(),
         "level": level,
         "event": event.pop("event", ""),
         **structlog.contextvars.get_contextvars(),
@@ -162,11 +179,18 @@ def _assemble(_logger: object, level: str, event: Event) -> Event:
     return line
 
 
-def _render_json(_logger: object, _level: str, line: Event) -> bytes:
+def _render_json(_logger: object, _level: str, line: Event | Line) -> bytes:
     try:
         return _encode(line) + b"\n"
     except Exception:  # noqa: BLE001 — lone surrogates, cycles, keys that are no text: shown as Python shows them
-        return _encode(_plain(line, MAX_PLAIN_DEPTH)) + b"\n"
+        return _encode(_plain(_event(line), MAX_PLAIN_DEPTH)) + b"\n"
+
+
+def _event(line: Event | Line) -> Event:
+    if not isinstance(line, Line):
+        return line
+    event: Event = msgspec.to_builtins(line, enc_hook=repr)
+    return event
 
 
 def _console() -> Callable[[object, str, Event], bytes]:
@@ -174,7 +198,8 @@ def _console() -> Callable[[object, str, Event], bytes]:
         colors=sys.stdout.isatty(), timestamp_key="time", exception_formatter=structlog.dev.plain_traceback
     )
 
-    def render_text(logger: object, level: str, line: Event) -> bytes:
+    def render_text(logger: object, level: str, line: Event | Line) -> bytes:
+        line = _event(line)
         told = line.pop("exception", None)
         if told is not None:
             line["exception"] = "\n".join(_lines(told))
@@ -184,22 +209,7 @@ def _console() -> Callable[[object, str, Event], bytes]:
 
 
 def _redact(_logger: object, _level: str, line: bytes) -> bytes:
-    if b"://" in line:
-        line = _URL.sub(_hide_in_url, line)
-    if b"/" in line:
-        line = _LONG_SEGMENT.sub(b"/***", line)
-    lower = line.lower()
-    if b"authorization" in lower:
-        line = _HEADER.sub(rb"\1***", line)
-    if b"bearer" in lower or b"basic" in lower:
-        line = _CREDENTIALS.sub(rb"\1 ***", line)
-    if any(end in lower for end in _FIELD_ENDS):
-        line = _FIELD.sub(rb'\1"***"', line)
-    return line
-
-
-def _hide_in_url(url: re.Match[bytes]) -> bytes:
-    return b"://" + (b"***@" if url["user"] else b"") + url["path"] + (b"?***" if url["query"] else b"")
+    return redaction.hide(line)
 
 
 def _exception_of(exc_info: object) -> BaseException | None:
@@ -265,3 +275,4 @@ def _plain(value: object, depth: int) -> object:
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
 _log: Final = structlog.get_logger()
+_output: Final = _Output()

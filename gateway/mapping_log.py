@@ -16,15 +16,14 @@ import msgspec
 import prometheus_client
 import structlog
 
-from gateway import errors, metrics
+from gateway import errors, logs, mapping_lines, metrics
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
 from gateway.relay.pulls import Pull, Result
-from gateway.trace import Plan, TurnTrace
+from gateway.trace import TurnTrace
 from gateway.upstreams.base import Call
 from mappings import receipt
 from mappings.receipt import Outcomes
-from mappings.reconcile import CatchUp, Decision, Verdict
-from mappings.turn import Turn
+from mappings.reconcile import CatchUp, Decision
 
 MAX_TEXT_CHARACTERS: Final = 512
 
@@ -36,67 +35,6 @@ def schema() -> dict[str, Any]:
     text = resources.files("gateway").joinpath("mapping_log.schema.json").read_text(encoding="utf-8")
     described: dict[str, Any] = json.loads(text)
     return described
-
-
-class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of a client, accepted or refused. What it did not get to is None or empty."""
-
-    request_id: str
-    tenant: str | None
-    turn: Turn | None
-    turn_id: str | None
-    dialect: str | None
-    upstream_id: str | None
-    plan: Plan | None
-    verdict: Verdict | None
-    decision: Decision | None
-    delay: timedelta | None
-    fields: Outcomes
-    calls: Sequence[Call]
-    duration: timedelta
-    refusal: errors.GatewayError | None
-
-    def emit(self) -> None:
-        """Write the line and count it."""
-        turn, refusal = self.turn, self.refusal
-        line: dict[str, Any] = {
-            "request_id": self.request_id,
-            "turn_id": self.turn_id,
-            "tenant": self.tenant,
-            "bot_id": turn and _cut(turn.bot_id),
-            "user_id": turn and _cut(turn.user_id),
-            "conversation_id": turn and _cut(turn.client_conversation_id),
-            "upstream": {"dialect": self.dialect, "conversation_id": _cut(self.upstream_id)},
-            "plan": self.plan,
-            "verdict": self.verdict,
-            "reconciled": self.decision and _reconciled(self.decision),
-            "history": turn and {"items": len(turn.history), "segments": turn.history_segments},
-            "fields": self.fields.by_fate,
-            "window": turn
-            and {
-                "min_delay": _seconds(turn.window.minimum),
-                "max_delay": _seconds(turn.window.maximum),
-                "drawn": None if self.delay is None else _seconds(self.delay),
-            },
-            "upstream_calls": _calls(self.calls),
-            "duration_milliseconds": _milliseconds(self.duration),
-        }
-        if refusal is None:
-            log.info("turn.accepted", **line, outcome="accepted")
-            self._count_fields()
-        else:
-            tell = log.info if refusal.status < 500 else log.warning
-            tell("turn.refused", **line, outcome="refused", error=refusal.code, status=refusal.status)
-        if self.verdict:
-            metrics.VERDICTS(verdict=self.verdict.value).inc()
-        metrics.TURNS(outcome=refusal.code if refusal else "accepted", plan=self.plan or "").inc()
-
-    def _count_fields(self) -> None:
-        for field in self.fields:
-            if field.known:
-                _series_of(field.name, field.kind).inc()
-            else:
-                metrics.UNKNOWN_FIELDS.inc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +99,14 @@ def turn_accepted(
     trace: TurnTrace, seconds: float, *, dialect: str | None = None, fields: Outcomes | None = None
 ) -> None:
     """Record a turn that was taken after so many seconds; `fields` are found anew where they are not given."""
-    _record(trace, seconds, dialect, fields, None).emit()
+    found = _fields(trace, fields)
+    logs.tell(_line(trace, seconds, dialect, found, head=("info", "turn.accepted", "accepted")))
+    for field in found:
+        if field.known:
+            _series_of(field.name, field.kind).inc()
+        else:
+            metrics.UNKNOWN_FIELDS.inc()
+    _count(trace, "accepted")
 
 
 def turn_refused(
@@ -173,7 +118,10 @@ def turn_refused(
     fields: Outcomes | None = None,
 ) -> None:
     """Record a turn that was refused with this error after so many seconds. The error's text is the client's alone."""
-    _record(trace, seconds, dialect, fields, error).emit()
+    level = "info" if error.status < 500 else "warning"
+    line = _line(trace, seconds, dialect, _fields(trace, fields), head=(level, "turn.refused", "refused"))
+    logs.tell(mapping_lines.RefusedTurn(**msgspec.structs.asdict(line), error=error.code, status=error.status))
+    _count(trace, error.code)
 
 
 def attempted(
@@ -208,43 +156,54 @@ def pulled(pull: Pull, result: Result, *, dialect: str, calls: Sequence[Call], s
     )
 
 
-def _calls(calls: Sequence[Call]) -> list[dict[str, Any]]:
+def _calls(calls: Sequence[Call]) -> list[mapping_lines.UpstreamCall]:
     return [
-        {
-            "call": call.name,
-            "status": call.status,
-            "milliseconds": round(call.milliseconds, 3),
-            "attempt": call.attempt,
-        }
-        for call in calls
+        mapping_lines.UpstreamCall(call.name, call.status, round(call.milliseconds, 3), call.attempt) for call in calls
     ]
 
 
-def _record(
-    trace: TurnTrace,
-    seconds: float,
-    dialect: str | None,
-    fields: Outcomes | None,
-    refusal: errors.GatewayError | None,
-) -> TurnRecord:
-    if fields is None:
-        fields = receipt.outcomes(trace.turn) if trace.turn else Outcomes()
-    return TurnRecord(
+def _fields(trace: TurnTrace, fields: Outcomes | None) -> Outcomes:
+    if fields is not None:
+        return fields
+    return receipt.outcomes(trace.turn) if trace.turn else Outcomes()
+
+
+def _line(
+    trace: TurnTrace, seconds: float, dialect: str | None, fields: Outcomes, *, head: tuple[str, str, str]
+) -> mapping_lines.Turn:
+    level, event, outcome = head
+    line = mapping_lines.Turn(
+        time=logs.now(),
+        level=level,
+        event=event,
         request_id=trace.request_id,
-        tenant=trace.caller.tenant if trace.caller else None,
-        turn=trace.turn,
         turn_id=trace.turn_id,
-        dialect=dialect,
-        upstream_id=trace.upstream_id,
+        tenant=trace.caller.tenant if trace.caller else None,
+        upstream=mapping_lines.Upstream(dialect, _cut(trace.upstream_id)),
         plan=trace.plan,
         verdict=trace.verdict,
-        decision=trace.decision,
-        delay=trace.delay,
-        fields=fields,
-        calls=trace.calls,
-        duration=timedelta(seconds=seconds),
-        refusal=refusal,
+        reconciled=_reconciled(trace.decision) if trace.decision else None,
+        fields=fields.by_fate,
+        upstream_calls=_calls(trace.calls),
+        duration_milliseconds=round(seconds * 1000, 3),
+        outcome=outcome,
     )
+    if turn := trace.turn:
+        line.bot_id, line.user_id = _cut(turn.bot_id), _cut(turn.user_id)
+        line.conversation_id = _cut(turn.client_conversation_id)
+        line.history = mapping_lines.History(len(turn.history), turn.history_segments)
+        line.window = mapping_lines.Window(
+            _seconds(turn.window.minimum),
+            _seconds(turn.window.maximum),
+            None if trace.delay is None else _seconds(trace.delay),
+        )
+    return line
+
+
+def _count(trace: TurnTrace, outcome: str) -> None:
+    if trace.verdict:
+        metrics.VERDICTS(verdict=trace.verdict.value).inc()
+    metrics.TURNS(outcome=outcome, plan=trace.plan or "").inc()
 
 
 @functools.cache  # known fields by their few fates; found so, a turn's 19 fields are counted in 6 µs instead of 12
@@ -252,16 +211,10 @@ def _series_of(name: str, fate: str) -> prometheus_client.Counter:
     return metrics.FIELDS(field=name, fate=fate)
 
 
-def _reconciled(decision: Decision) -> dict[str, int]:
+def _reconciled(decision: Decision) -> mapping_lines.Reconciled:
     plan = decision.plan
     added, lost = (len(plan.add), plan.lost) if isinstance(plan, CatchUp) else (0, 0)
-    return {
-        "matched": decision.matched,
-        "missing": decision.missing,
-        "extra": decision.extra,
-        "added": added,
-        "lost": lost,
-    }
+    return mapping_lines.Reconciled(decision.matched, decision.missing, decision.extra, added, lost)
 
 
 def _known(meta: Mapping[str, object], name: str) -> str | None:

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 import sys
 import time
 import warnings
@@ -10,8 +11,6 @@ from typing import Any
 import pydantic
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway import logs
 
@@ -45,12 +44,6 @@ def only(lines: Lines) -> dict[str, Any]:
     return line
 
 
-def redacted(text: str) -> str:
-    rendered = logs._redact(None, "info", json.dumps({"event": text}, ensure_ascii=False).encode())
-    shown: str = json.loads(rendered)["event"]
-    return shown
-
-
 def test_a_line_is_one_json_object_with_time_level_and_event_first(lines: Lines) -> None:
     structlog.get_logger().info("turn.accepted", plan="created", count=3)
     line = only(lines)
@@ -68,6 +61,53 @@ def test_a_logger_in_use_follows_a_new_level(capsysbinary: pytest.CaptureFixture
         log.warning("told", at=level)
     told = [(line["level"], line["at"]) for line in map(json.loads, capsysbinary.readouterr().out.splitlines())]
     assert told == [("warning", "INFO"), ("debug", "DEBUG"), ("warning", "DEBUG")]
+
+
+class Told(logs.Line, kw_only=True):
+    text: str
+    number: float
+
+
+class ToldSecret(logs.Line, kw_only=True):
+    api_key: str
+
+
+def told(text: str, level: str = "info") -> Told:
+    return Told(logs.now(), level, "told", text=text, number=1.0)
+
+
+def test_a_line_that_is_whole_is_written_as_if_it_were_logged(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    logs.configure()
+    logs.tell(told("at https://host/path?token=s3cr3t-value"))
+    structlog.get_logger().info("told", text="at https://host/path?token=s3cr3t-value", number=1.0)
+    one, other = (re.sub(rb'"time":"[^"]*"', b"", line) for line in capsysbinary.readouterr().out.splitlines())
+    assert one == other
+    assert SECRET.encode() not in one
+
+
+def test_a_whole_line_below_the_level_is_not_written(lines: Lines) -> None:
+    logs.configure("WARNING")
+    logs.tell(told("too quiet"))
+    logs.tell(told("heard", "warning"))
+    assert only(lines)["text"] == "heard"
+
+
+def test_a_field_of_a_whole_line_is_hidden_for_its_name(lines: Lines) -> None:
+    logs.tell(ToldSecret(logs.now(), "info", "told", api_key=SECRET))
+    assert only(lines)["api_key"] == "***"
+
+
+def test_a_whole_line_that_json_cannot_hold_is_shown_as_python_shows_it(lines: Lines) -> None:
+    logs.tell(told("\ud800"))
+    assert only(lines)["text"] == "\\ud800"
+
+
+def test_a_whole_line_has_a_shape_for_people_too(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    logs.configure("INFO", "console")
+    logs.tell(told("hello"))
+    text = capsysbinary.readouterr().out.decode()
+    assert "told" in text
+    assert "text=hello" in text
 
 
 def test_what_is_bound_to_the_request_is_on_its_lines(lines: Lines) -> None:
@@ -234,57 +274,6 @@ def test_an_exception_that_cannot_be_told_is_told_by_its_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("at https://host/path?token=s3cr3t-value", "at https://host/path?***"),
-        ("at https://host?s3cr3t-value", "at https://host?***"),
-        ("at https://host/p#s3cr3t-value then", "at https://host/p?*** then"),
-        ("redis://:s3cr3t-value@store:6379/0", "redis://***@store:6379/0"),
-        ("rediss://user:s3cr3t-value@store", "rediss://***@store"),
-        ("https://a@s3cr3t-value@host/p", "https://***@host/p"),
-        ("https://host/@somebody", "https://host/@somebody"),
-        ('to "https://host/p?a=\\"s3cr3t-value" now', 'to "https://host/p?*** now'),
-        ("https://host/p?a='s3cr3t-value'", "https://host/p?***"),
-        ("https://one/a?s3cr3t-value https://two/b?s3cr3t-value", "https://one/a?*** https://two/b?***"),
-        ("first https://one/a?s3cr3t-value\nsecond", "first https://one/a?***\nsecond"),
-        ("https://host/ü?ü=s3cr3t-value", "https://host/ü?***"),
-        ("Authorization: Bearer s3cr3t-value", "Authorization: ***"),
-        ("Authorization: s3cr3t-value", "Authorization: ***"),
-        ("{'authorization': 's3cr3t-value'}", "{'authorization': '***"),
-        ("(b'Authorization', b'Bearer s3cr3t-value')", "(b'Authorization', b'***"),
-        ("sent BEARER s3cr3t-value off", "sent BEARER *** off"),
-        ("Basic czNjcjN0LXZhbHVl", "Basic ***"),
-        ("POST /callbacks/v3/ABEiM0RVZneImaq7zN3u_7lmRocaX8U8-TgB3k6X_QA", "POST /callbacks/v3/***"),
-        ("a bearer", "a bearer"),
-        (
-            "/api/conversations/88d86507-8d6c-4fad-b6f6-15d4fd377c83",
-            "/api/conversations/88d86507-8d6c-4fad-b6f6-15d4fd377c83",
-        ),
-    ],
-)
-def test_what_must_not_leave_is_hidden(text: str, shown: str) -> None:
-    assert redacted(text) == shown
-    assert SECRET not in redacted(text)
-
-
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=12))
-def test_no_query_string_leaves(query: str) -> None:
-    assert redacted(f"called https://host/path?{query}") == "called https://host/path?***"
-
-
-@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1))
-def test_no_bearer_key_leaves(key: str) -> None:
-    assert redacted(f"sent Bearer {key}") == "sent Bearer ***"
-
-
-@given(st.text())
-def test_a_redacted_line_is_still_json(text: str) -> None:
-    for shape in (text, f"https://{text}", f"Bearer {text}", f"authorization: {text}", json.dumps({"token": text})):
-        line = json.dumps({"event": shape, "api_key": text, "after": 1}, ensure_ascii=False).encode("utf-8", "replace")
-        assert json.loads(logs._redact(None, "info", line))["after"] == 1
-
-
-@pytest.mark.parametrize(
     "name", ["api_key", "upstream_key", "secret", "password", "callback_token", "Cookie", "authorization"]
 )
 def test_a_field_with_a_telling_name_is_hidden(lines: Lines, name: str) -> None:
@@ -297,12 +286,6 @@ def test_a_field_with_a_telling_name_is_hidden(lines: Lines, name: str) -> None:
 def test_a_secret_in_an_exception_s_text_is_hidden(lines: Lines) -> None:
     structlog.get_logger().error("failed", exc_info=OSError(f"no route to https://u:{SECRET}@host/p?{SECRET}"))
     assert only(lines)["exception"]["message"] == "no route to https://***@host/p?***"
-
-
-def test_a_long_line_is_read_in_linear_time() -> None:
-    """A pattern that goes back over what it has read would take hours for one of these."""
-    for part in (b"://", b"a", b"/a-", b"bearer", b"authorization:", b'\\"', b"://a@", b'"key', b"authorization'\\\\"):
-        assert logs._redact(None, "info", part * (400_000 // len(part)))
 
 
 @pytest.mark.parametrize(

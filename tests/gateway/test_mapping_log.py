@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gateway import auth, errors, logs, mapping_log, metrics
+from gateway import auth, errors, logs, mapping_lines, mapping_log, metrics, redaction
 from gateway.mapping_log import DeliveryRecord
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, Reason, RetryAt
 from gateway.trace import TurnTrace
@@ -281,6 +281,11 @@ def test_fates_that_are_not_given_are_found_from_the_request(lines: Lines) -> No
     assert {"bot_id", "user_id", "message", "messages"} <= set(fields["exact"])
     assert "language" in fields["approximated"]
     assert "fast_mode" in fields["dropped"]
+
+
+@pytest.mark.parametrize("kind", [mapping_lines.Turn, mapping_lines.RefusedTurn])
+def test_no_field_of_a_turns_line_is_hidden_for_its_name(kind: type[logs.Line]) -> None:
+    assert not redaction.has_telling_names(kind)
 
 
 def described_everywhere(node: Any, path: str = "") -> Iterator[str]:

@@ -189,7 +189,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             settle=timedelta(seconds=settings.settle_seconds),
             rules=Rules(
                 reconcile.Policy(settings.history_ahead, settings.history_forked, upstream.takes_user_messages),
-                settings.v3_context,
+                settings.v3_context if upstream.dialect == "v3" else "full",
             ),
         )
         api = Api(

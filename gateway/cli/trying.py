@@ -144,7 +144,16 @@ def _tell_sandbox(url: str) -> None:
     show_default=True,
     help="what the upstream takes beside the messages: all that V3 has, or none",
 )
+@click.option(
+    "--upstream",
+    type=click.Choice(get_args(fates.Upstream)),
+    default="v3",
+    show_default=True,
+    help="whom the request would be carried to",
+)
 @common.failing_clearly
-def explain_command(*, file: str, as_json: bool, context: fates.Mode) -> None:
+def explain_command(*, file: str, as_json: bool, context: fates.Mode, upstream: fates.Upstream) -> None:
     """Say what would become of the V1 request in FILE (- for stdin), field by field; nothing is sent."""
-    click.echo(explain.run(file, as_json=as_json, mode=context))
+    if context == "none" and upstream != "v3":
+        raise click.UsageError("--context none is about a V3 that takes nothing else; other upstreams take it all")
+    click.echo(explain.run(file, as_json=as_json, mode=context, upstream=upstream))

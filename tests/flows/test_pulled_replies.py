@@ -60,6 +60,18 @@ async def test_a_process_that_is_killed_in_the_middle_of_a_receive_still_leaves_
     assert KEY not in json.dumps(pulled)
 
 
+async def test_what_v3_is_not_told_is_told_to_another_upstream_all_the_same(store: Store, store_url: str) -> None:
+    async with running_world(store_url, upstream="chatbotkit", v3_context="none") as world:
+        answer = await world.complete(user_display_name="Max")
+        [delivery] = await world.sandbox.deliveries(1)
+        [created] = await world.sandbox.calls(path="*/conversation/create")
+        [received] = await world.sandbox.calls(path=RECEIVES)
+    assert delivery["json"]["id"] == answer.json()["message_id"]
+    assert answer.headers["translation-losses"] == 'approximated=("user_display_name")'
+    assert created["json"]["meta"]["v1_user_display_name"] == "Max"
+    assert received["json"]["extensions"]["backstory"] == 'The user\'s name is "Max".'
+
+
 async def test_a_process_that_only_relays_pulls_what_another_one_sent(
     store: Store, store_url: str, tmp_path: Path
 ) -> None:

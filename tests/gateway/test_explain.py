@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import errors, explain
+from gateway.explain import calls, v3
 from mappings import fates
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,9 +22,9 @@ CONVERSATION = "/api/conversations/{id}"
 MESSAGES = f"{CONVERSATION}/messages"
 
 
-def explained(mode: Any = "full", **fields: Any) -> explain.Explanation:
+def explained(mode: Any = "full", upstream: fates.Upstream = "v3", **fields: Any) -> explain.Explanation:
     body = {"bot_id": "b", "user_id": "u", "message": "hi", "webhook": "https://h/p?token=x"} | fields
-    return explain.explain(json.dumps(body).encode(), mode=mode, now=NOW)
+    return explain.explain(json.dumps(body).encode(), mode=mode, now=NOW, upstream=upstream)
 
 
 def test_the_production_request_is_explained_field_by_field() -> None:
@@ -53,27 +54,54 @@ def test_the_calls_of_a_new_conversation_are_told_with_their_bodies() -> None:
     ]
     find, create, adopt, read, patch, user, message = (call.body for call in calls)
     assert (find, read) == ({}, {})
-    assert adopt == {"webhook": explain.CALLBACK_URL}
+    assert adopt == {"webhook": v3.CALLBACK_URL}
     assert user["attributes"] == [{"name": "age", "value": "30"}]
     assert create["with_messages"][0]["text"] == "¡Hola! Soy Angela."
     assert create["freeform"] == patch["freeform"]
     assert message["message"]["text"] == "Hola"
 
 
-@pytest.mark.parametrize("case", ["seed", "start_message"])
-def test_the_calls_come_in_the_order_in_which_the_gateway_makes_them(case: str) -> None:
+@pytest.mark.parametrize(
+    ("upstream", "case"),
+    [
+        ("v3", "seed"),
+        ("v3", "start_message"),
+        ("chatbotkit", "chatbotkit_seed"),
+        ("chatbotkit", "chatbotkit_follow_up"),
+    ],
+)
+def test_the_calls_are_those_that_the_gateway_makes_in_its_order(upstream: fates.Upstream, case: str) -> None:
     story = json.loads((GOLDEN / case / "story.json").read_bytes())
     sent = story["steps"][0]["send"]
     body = json.dumps(sent).encode() if isinstance(sent, dict) else (GOLDEN / case / sent).read_bytes()
-    made = [call["call"] for call in json.loads((GOLDEN / case / "upstream_calls.json").read_bytes())]
-    told = (f"{call.method} {call.path}" for call in explain.explain(body, mode="full", now=NOW).calls)
-    assert [call for call in made if call.replace("<conversation 1>", "{id}") not in told] == []
+    told = iter(explain.explain(body, mode="full", now=NOW, upstream=upstream).calls)
+    for call in json.loads((GOLDEN / case / "upstream_calls.json").read_bytes()):
+        made = call["call"].replace("/v1/", "/").replace("<conversation 1>", "{id}")
+        assert any(made == f"{one.method} {one.path}" for one in told), f"{made} is missing, or comes too late"
+
+
+def test_a_long_history_follows_its_conversation_in_batches() -> None:
+    history = [{"bot": True, "content": [f"text {index}"]} for index in range(250)]
+    told = explained(upstream="chatbotkit", messages=history).calls
+    batches = [call.body["items"] for call in told if call.path.endswith("/message/batch/create")]
+    assert [len(batch) for batch in batches] == [100, 100, 50]
+    assert [item["text"] for batch in batches for item in batch] == [f"text {index}" for index in range(250)]
+
+
+def test_each_upstream_has_fates_of_its_own() -> None:
+    fields = {"message": "hi", "degrade_grammar": 1.0, "image_url": "https://h/p.jpg", "language": "es"}
+    by_upstream = {
+        upstream: {field.name: field.target for field in explained(upstream=upstream, **fields).fields}
+        for upstream in ("v3", "chatbotkit")
+    }
+    assert by_upstream["v3"]["language"] == "conversation.freeform"
+    assert by_upstream["chatbotkit"]["language"] == "extensions.backstory"
 
 
 def test_where_nothing_is_to_be_told_only_the_conversation_and_the_message_are_sent() -> None:
     for explanation in (explained(), explained(mode="none", language="es", user_display_name="Max")):
         assert [call.path for call in explanation.calls] == [FIND, CREATE, CONVERSATION, CONVERSATION, MESSAGES]
-        assert explanation.notes == (explain.KNOWN_CONVERSATION,)
+        assert explanation.notes == (v3.KNOWN_CONVERSATION,)
 
 
 def test_where_the_bot_speaks_first_it_is_asked_to_and_what_it_says_is_added() -> None:
@@ -83,7 +111,7 @@ def test_where_the_bot_speaks_first_it_is_asked_to_and_what_it_says_is_added() -
     generated, added = (call.body for call in explanation.calls[-2:])
     assert generated == {"batch_size": 1}
     assert added["message"]["from_bot"] is True
-    assert explanation.notes == (explain.KNOWN_CONVERSATION, explain.NO_MESSAGE)
+    assert explanation.notes == (v3.KNOWN_CONVERSATION, calls.NO_MESSAGE)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +125,7 @@ def test_where_the_bot_speaks_first_it_is_asked_to_and_what_it_says_is_added() -
 def test_a_conversation_is_not_created_for_a_follow_up_of_nothing(fields: dict[str, Any], creates: bool) -> None:
     explanation = explained(message=None, **fields)
     assert (("POST", CREATE) in [(call.method, call.path) for call in explanation.calls]) is creates
-    assert (explain.NOTHING_TO_FOLLOW in explanation.notes) is not creates
+    assert (v3.NOTHING_TO_FOLLOW in explanation.notes) is not creates
 
 
 @pytest.mark.parametrize(
@@ -111,8 +139,8 @@ def test_a_picture_alone_is_a_message(fields: dict[str, Any], media: dict[str, s
 
 
 def test_only_a_request_with_a_history_can_be_ahead() -> None:
-    assert explain.AHEAD in explained(messages=[{"bot": True, "content": ["Hi!"]}]).notes
-    assert explain.AHEAD not in explained().notes
+    assert v3.AHEAD in explained(messages=[{"bot": True, "content": ["Hi!"]}]).notes
+    assert v3.AHEAD not in explained().notes
 
 
 def test_a_users_id_is_one_segment_of_a_path_and_one_value_of_a_query() -> None:
@@ -162,7 +190,7 @@ def test_a_value_cannot_command_the_terminal() -> None:
 
 def test_json_is_one_object_with_the_same_content() -> None:
     shown = json.loads(explain.run(str(SEED), as_json=True, mode="none"))
-    assert set(shown) == {"mode", "fields", "calls", "notes", "losses", "receipt"}
+    assert set(shown) == {"upstream", "mode", "fields", "calls", "notes", "losses", "receipt"}
     assert shown["mode"] == "none"
     assert "language" in shown["losses"]["dropped"]
 

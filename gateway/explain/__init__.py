@@ -7,38 +7,21 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import quote, urlencode
 
 import msgspec
 
 from gateway import errors
-from mappings import context, fates, receipt, v1, v3
+from gateway.explain import chatbotkit, v3
+from gateway.explain.calls import Call, Face, text_of
+from mappings import context, fates, receipt, v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
-from mappings.turn import Message, Turn
+from mappings.turn import Turn
 
 STDIN = "-"
-CALLBACK_URL = "https://gateway.invalid/callbacks/v3/TOKEN"
-"""Stands for the callback URL that the running gateway would sign."""
-
 MAX_VALUE_CHARACTERS = 60
 MAX_ITEMS_SHOWN = 3
 
-CONVERSATION = "/api/conversations/{id}"
-SPOKEN = "(what the bot says)"
-
-KNOWN_CONVERSATION = (
-    "Where the gateway knows the conversation already, only the last of these are sent: PATCH and PUT when what they "
-    "say has changed since the last time, and what is always sent."
-)
-AHEAD = (
-    "Where the history ends with messages that the upstream lacks, the bot's of them are added before anything new, "
-    "one call for each."
-)
-NO_MESSAGE = (
-    "The request has no message: the bot is asked what it would say, and that is delivered and added to the "
-    "conversation."
-)
-NOTHING_TO_FOLLOW = "Where V3 has no conversation of the pair's, there is nothing to follow: the answer is 422."
+FACES: Mapping[fates.Upstream, Face] = {"v3": v3.V3(), "chatbotkit": chatbotkit.ChatBotKit()}
 
 Verdict: TypeAlias = fates.Kind | Literal["nothing asked"]
 
@@ -55,28 +38,19 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamCall:
-    """One call that would be made, and when it would be; the body as JSON has it, empty where there is none."""
-
-    method: str
-    path: str
-    when: str
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
     """The whole of it. `receipt` is the value of the response header `receipt.HEADER`, empty when nothing is lost."""
 
+    upstream: fates.Upstream
     mode: fates.Mode
     fields: tuple[Field, ...]
-    calls: tuple[UpstreamCall, ...]
+    calls: tuple[Call, ...]
     notes: tuple[str, ...]
     losses: receipt.Losses
     receipt: str
 
 
-def run(file: str, *, as_json: bool, mode: fates.Mode) -> str:
+def run(file: str, *, as_json: bool, mode: fates.Mode, upstream: fates.Upstream = "v3") -> str:
     """Explain the request in the file, or on standard input for `-`, as text or as one JSON object.
 
     Raises `ClientError` with the answer that the gateway would give when it is not a request, and when the file
@@ -86,11 +60,11 @@ def run(file: str, *, as_json: bool, mode: fates.Mode) -> str:
         body = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
     except OSError as error:
         raise errors.ClientError(f"{file}: cannot be read: {error.strerror}") from error
-    explanation = explain(body, mode=mode, now=datetime.now(UTC))
+    explanation = explain(body, mode=mode, now=datetime.now(UTC), upstream=upstream)
     return render_json(explanation) if as_json else render_text(explanation)
 
 
-def explain(body: bytes, *, mode: fates.Mode, now: datetime) -> Explanation:
+def explain(body: bytes, *, mode: fates.Mode, now: datetime, upstream: fates.Upstream = "v3") -> Explanation:
     """Say what the gateway would do with the body of a POST /v2/complete at that time; calls nobody."""
     try:
         turn = v1.decode_request(body)
@@ -98,14 +72,16 @@ def explain(body: bytes, *, mode: fates.Mode, now: datetime) -> Explanation:
         raise _refusal(errors.ClientError, str(error)) from error
     except ValueOutOfRange as error:
         raise _refusal(errors.OutOfRange, str(error)) from error
-    if _text_of(turn) is None and v1.opening(turn.request) is None:
+    if text_of(turn) is None and v1.opening(turn.request) is None:
         raise _refusal(errors.OutOfRange, v1.MESSAGE_REQUIRED)
-    found = receipt.outcomes(turn, mode=mode)
+    found = receipt.outcomes(turn, mode=mode, upstream=upstream)
+    face = FACES[upstream]
     return Explanation(
+        upstream=upstream,
         mode=mode,
         fields=tuple(_fields(body, turn, found)),
-        calls=tuple(_calls(turn, mode, now)),
-        notes=tuple(_notes(turn)),
+        calls=tuple(face.calls(turn, context.carry(turn.request, mode=mode), now)),
+        notes=tuple(face.notes(turn)),
         losses=receipt.losses(found),
         receipt=receipt.encode_receipt(found),
     )
@@ -145,63 +121,8 @@ def _shown(name: str, value: Any, turn: Turn) -> str:
     return text if len(text) <= MAX_VALUE_CHARACTERS else text[: MAX_VALUE_CHARACTERS - 1] + "…"
 
 
-def _notes(turn: Turn) -> Iterator[str]:
-    yield KNOWN_CONVERSATION
-    if turn.history:
-        yield AHEAD
-    if _text_of(turn) is None:
-        yield NO_MESSAGE
-        if not turn.history and v1.opening(turn.request) != "start":
-            yield NOTHING_TO_FOLLOW
-
-
-def _text_of(turn: Turn) -> str | None:
-    """Give the new message's text; a picture without one is a message, too. None where the bot is to speak first."""
-    if turn.message is None and (context.picture(turn.request) or turn.request.image_id):
-        return ""
-    return turn.message
-
-
-def _calls(turn: Turn, mode: fates.Mode, now: datetime) -> Iterator[UpstreamCall]:
-    """Give the calls in the order in which `posting.Posting` makes them."""
-    carried, text = context.carry(turn.request, mode=mode), _text_of(turn)
-    names = urlencode({"bot_id": turn.bot_id, "user_id": turn.user_id})
-    yield UpstreamCall("GET", f"/api/conversations?{names}", "where the gateway does not know the conversation", {})
-    if text is not None or turn.history or v1.opening(turn.request) == "start":
-        yield UpstreamCall(
-            "POST",
-            "/api/conversations",
-            "where V3 has none of the pair's",
-            json.loads(v3.encode_create(turn, webhook=CALLBACK_URL, now=now, context=carried)),
-        )
-    adopts = "where V3 has one that the gateway does not know"
-    yield UpstreamCall("PATCH", CONVERSATION, adopts, json.loads(v3.encode_webhook(CALLBACK_URL)))
-    yield UpstreamCall("GET", CONVERSATION, adopts, {})
-    if carried.conversation_digest:
-        yield UpstreamCall(
-            "PATCH",
-            CONVERSATION,
-            "where V3 had the conversation already, and has not been told this",
-            json.loads(v3.encode_context(carried)),
-        )
-    if carried.user_digest:
-        yield UpstreamCall(
-            "PUT",
-            f"/api/users/{quote(turn.user_id, safe='')}",
-            "where V3 has not been told this; POST /api/users with the same body where it does not know the user yet",
-            json.loads(v3.encode_user(turn.user_id, carried)),
-        )
-    if text is not None:
-        message = v3.encode_message(text, now=now, picture=context.picture(turn.request))
-        yield UpstreamCall("POST", f"{CONVERSATION}/messages", "always", json.loads(message))
-    else:
-        spoken = v3.encode_bot_message(Message(from_bot=True, text=SPOKEN), now=now)
-        yield UpstreamCall("POST", f"{CONVERSATION}/generate-response", "always", json.loads(v3.encode_generate()))
-        yield UpstreamCall("POST", f"{CONVERSATION}/messages", "for each text of its answer", json.loads(spoken))
-
-
 def _text(explanation: Explanation) -> Iterator[str]:
-    yield f"FIELDS (context mode {explanation.mode})"
+    yield f"FIELDS (upstream {explanation.upstream}, context mode {explanation.mode})"
     told = [field for field in explanation.fields if field.fate != "nothing asked"]
     widths = [max(len(getattr(field, name)) for field in told) for name in ("name", "fate", "target")]
     for field in told:

@@ -92,9 +92,16 @@ class Store:
 
     async def run(self, name: str, keys: Sequence[str], *arguments: Argument) -> Answer:
         """Run a script; it may run twice when the connection breaks, so that every script is idempotent."""
-        [answer] = await self._run([Call(name, tuple(keys), arguments)], patient=True)
-        if isinstance(answer, NoAnswer):
-            raise _unavailable(answer.name)
+        call = self._guard(Call(name, tuple(keys), arguments))
+        began = time.perf_counter()
+        try:
+            [answer] = await self._servers.run((call,), self._send, self._deadline(), patient=True)
+        except ResponseError as error:
+            raise self._refused(error) from error
+        finally:
+            metrics.STORE_CALL_DURATION(script=name).observe(time.perf_counter() - began)
+        if isinstance(answer, Exception):
+            raise self._failed(call, answer) from answer
         return answer
 
     async def run_all(self, calls: Iterable[Call]) -> list[Answer | NoAnswer]:
@@ -103,15 +110,12 @@ class Store:
         One call's broken data does not touch the others. Raises `StoreUnavailable` when no call was taken; some may
         have run then, and all may be sent again.
         """
-        return await self._run(calls, patient=False)
-
-    async def _run(self, calls: Iterable[Call], *, patient: bool) -> list[Answer | NoAnswer]:
         batch = [self._guard(call) for call in calls]
         if not batch:
             return []
         began = time.perf_counter()
         try:
-            answers = await self._servers.run(batch, self._send, self._deadline(), patient=patient)
+            answers = await self._servers.run(batch, self._send, self._deadline(), patient=False)
         except ResponseError as error:
             raise self._refused(error) from error
         finally:
@@ -196,11 +200,15 @@ class Store:
     def _checked(self, call: Call, answer: Answer | Exception) -> Answer | NoAnswer:
         if not isinstance(answer, Exception):
             return answer
-        if _is_data_fault(answer):
-            log.error("store.broken_data", script=call.name, keys=call.keys, error=str(answer))
-            return NoAnswer.BROKEN
-        self._refused(answer)
-        return NoAnswer.UNTAKEN
+        self._failed(call, answer)
+        return NoAnswer.BROKEN if _is_data_fault(answer) else NoAnswer.UNTAKEN
+
+    def _failed(self, call: Call, error: Exception) -> errors.StoreUnavailable:
+        """Give what to raise for a call that the server did not take, or whose data is broken, noting either."""
+        if _is_data_fault(error):
+            log.error("store.broken_data", script=call.name, keys=call.keys, error=str(error))
+            return _unavailable(NoAnswer.BROKEN.name)
+        return self._refused(error)
 
     def _refused(self, error: Exception) -> errors.StoreUnavailable:
         """Give what to raise for an error, noting it if the server is there and has refused."""

@@ -16,6 +16,8 @@ class Health:
     """What is known of all servers of one store, each called by a name without secrets."""
 
     def __init__(self) -> None:
+        self.is_calm = False
+        """Whether a call that is taken changes nothing of what is known: nearly always."""
         self._away: dict[str, float] = {}
         self._refusing_since: float | None = None
         self._last_refusal = 0.0
@@ -30,10 +32,12 @@ class Health:
             self._refusing_since = None
         if not self._away:
             metrics.STORE_UP.set(1)
+            self.is_calm = self._refusing_since is None
 
     def went_away(self, server: str, error: BaseException) -> None:
         """Note that a server did not take a call: it is not there, does not answer, or is one that may not write."""
         metrics.STORE_UP.set(0)
+        self.is_calm = False
         if server not in self._away:
             self._away[server] = time.monotonic()
             log.warning("store.away", server=server, error=type(error).__name__, reason=str(error))
@@ -45,6 +49,7 @@ class Health:
     def refused(self, error: BaseException) -> None:
         """Note that a server that is there refused a call: it is full, cannot write its file, or does not let us."""
         metrics.STORE_FAILURES.inc()
+        self.is_calm = False
         self._last_refusal = time.monotonic()
         if self._refusing_since is None:
             self._refusing_since = self._last_refusal

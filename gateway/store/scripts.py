@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, TypeAlias
 
+import msgspec
 from redis.exceptions import NoScriptError, ReadOnlyError
 
 Argument: TypeAlias = str | bytes | int | float
@@ -25,8 +26,7 @@ class Script:
     sha: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One run of a script. Its keys are on one shard, and there is at least one."""
 
     name: str
@@ -64,19 +64,19 @@ async def send(client: Any, calls: Sequence[Call], first_argument: Argument) -> 
 
     A server that does not know a script (it is fresh, was flushed, or has just become the master) is taught it.
     """
-    answers = await _send(client, calls, first_argument)
+    commands = [_command(call, first_argument) for call in calls]
+    answers = await _exchange(client, commands)
     unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
         for name in {calls[index].name for index in unknown}:
             await client.script_load(script(name).source)
-        repeated = await _send(client, [calls[index] for index in unknown], first_argument)
+        repeated = await _exchange(client, [commands[index] for index in unknown])
         for index, answer in zip(unknown, repeated, strict=True):
             answers[index] = answer
     return answers
 
 
-async def _send(client: Any, calls: Sequence[Call], first: Argument) -> list[Answer | Exception]:
-    commands = [("EVALSHA", *_command(call, first)) for call in calls]
+async def _exchange(client: Any, commands: Sequence[tuple[Argument, ...]]) -> list[Answer | Exception]:
     answers: list[Answer | Exception]
     if client.connection is None:
         answers = await client.lane.run(commands)
@@ -92,4 +92,4 @@ async def _send(client: Any, calls: Sequence[Call], first: Argument) -> list[Ans
 
 
 def _command(call: Call, first: Argument) -> tuple[Argument, ...]:
-    return (script(call.name).sha, len(call.keys), *call.keys, first, *call.arguments)
+    return ("EVALSHA", script(call.name).sha, len(call.keys), *call.keys, first, *call.arguments)

@@ -27,6 +27,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway import errors, metrics
+from gateway.deadlines import Within
 from gateway.store.health import Health
 from gateway.store.lane import Lane
 
@@ -82,7 +83,7 @@ class Server:
         clock = asyncio.get_running_loop().time
         began, generation = clock(), self._generation
         try:
-            async with asyncio.timeout_at(deadline):
+            with Within(deadline - began):
                 try:
                     with _RESETS_ARE_ERRORS:
                         answer = await command(self.client)
@@ -102,7 +103,8 @@ class Server:
         except ResponseError:
             self._came_back()  # it is there
             raise
-        self._came_back()
+        if not self._is_calm():
+            self._came_back()
         return answer
 
     async def ask(self, *command: str | int, seconds: float = PROBE_SECONDS) -> Any:
@@ -140,6 +142,10 @@ class Server:
             self._away = type(error).__name__
             self._health.went_away(self.name, error)
             self._in_background(self._knock())
+
+    def _is_calm(self) -> bool:
+        """Tell whether a call that was taken changes nothing of what is known."""
+        return self._away is None and self._known and self._health.is_calm
 
     def _came_back(self) -> None:
         self._away = None

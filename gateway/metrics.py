@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar, get_args
+from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -31,8 +31,8 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import errors
+from gateway.field_counts import FieldCounts, Shared
 from gateway.relay.delivery import Reason
-from mappings import fates
 from mappings.reconcile import Verdict
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -114,7 +114,6 @@ SEGMENT_OUTCOMES: Final = (
     "unreadable",
     "forged",
 )
-FATES: Final[tuple[str, ...]] = get_args(fates.Kind)
 
 # Buckets, in seconds
 
@@ -253,15 +252,10 @@ RECOVERIES: Final = Counter(
     registry=REGISTRY,
 )
 
-FIELDS: Final = Family(
-    Counter(
-        "gateway_fields_total",
-        "Fields with a value in accepted requests, by what became of them on the way to the upstream.",
-        ["field", "fate"],
-        registry=REGISTRY,
-    ),
-    field=[row.name for row in fates.TABLE],
-    fate=FATES,
+FIELDS: Final = FieldCounts(
+    "gateway_fields",
+    "Fields with a value in accepted requests, by what became of them on the way to the upstream.",
+    registry=REGISTRY,
 )
 
 UNKNOWN_FIELDS: Final = Counter(
@@ -350,7 +344,8 @@ def render() -> tuple[bytes, str]:
     if _DIRECTORY is not None:
         _forget_dead_workers(Path(_DIRECTORY))
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, _DIRECTORY)  # type: ignore[no-untyped-call]
+        workers: Any = MultiProcessCollector(None, _DIRECTORY)  # type: ignore[no-untyped-call]
+        registry.register(Shared(FIELDS, workers))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 

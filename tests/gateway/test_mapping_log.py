@@ -337,5 +337,5 @@ def test_the_check_passes_other_lines_over_and_stops_at_wrong_ones() -> None:
 def test_the_enumerations_of_schema_and_code_agree() -> None:
     definitions = mapping_log.schema()["$defs"]
     assert set(definitions["plan"]["enum"]) == {*metrics.PLANS, None}
-    assert set(definitions["fields"]["properties"]) == {*metrics.FATES, "unknown"}
+    assert set(definitions["fields"]["properties"]) == {*fates.KINDS, "unknown"}
     assert set(definitions["delivery.attempted"]["properties"]["outcome"]["enum"]) == set(metrics.ATTEMPT_OUTCOMES)

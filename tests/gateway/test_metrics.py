@@ -14,6 +14,8 @@ COUNT = """
 import sys
 from gateway import metrics
 metrics.TURNS(outcome="accepted", plan="created").inc(int(sys.argv[1]))
+metrics.FIELDS.add((("bot_id", "message"), (), ("language",), ()))
+metrics.FIELDS.add((("bot_id",), (), (), ("language",) * (sys.argv[1] == "2")))
 metrics.DELIVERY_LATENESS.observe(0.02)
 metrics.SERVER_ACTIVE_REQUESTS.set(int(sys.argv[1]))
 metrics.STORE_UP.set(int(sys.argv[1]) > 1)
@@ -120,6 +122,10 @@ def test_any_worker_shows_the_sum_of_all(workers: list[subprocess.Popen[str]]) -
     text, _ = workers[0].communicate()
     shown = samples(text)
     assert shown["gateway_turns_total outcome=accepted plan=created"] == 3
+    assert shown["gateway_fields_total fate=exact field=bot_id"] == 4
+    assert shown["gateway_fields_total fate=approximated field=language"] == 2
+    assert shown["gateway_fields_total fate=dropped field=language"] == 1
+    assert not any("together" in name for name in shown)
     assert shown["gateway_delivery_lateness_seconds_count"] == 2
     assert shown["http_server_active_requests"] == 3
     assert shown["gateway_store_up"] == 0

@@ -33,7 +33,7 @@ Json: TypeAlias = dict[str, Any]
 Fault: TypeAlias = type[errors.GatewayError]
 
 _SCHEMAS = "#/components/schemas/{name}"
-_MODELS: tuple[type[BaseModel], ...] = (wire.CompleteRequest, wire.CreateBot)
+_MODELS: tuple[type[BaseModel], ...] = (wire.CompleteModel, wire.CreateBot)
 _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     wire.HistoryItem,
     wire.Accepted,
@@ -284,7 +284,7 @@ _PATHS: Mapping[str, Json] = {
             passes_refusals=True,
             has_receipt=True,
             reads=(IDEMPOTENCY_KEY, PREFER),
-            body={"application/json": {"schema": _ref(wire.CompleteRequest), "example": _EXAMPLE}},
+            body={"application/json": {"schema": _ref(wire.CompleteModel), "example": _EXAMPLE}},
             callbacks={
                 "reply": {
                     "{$request.body#/webhook}": {

@@ -136,7 +136,7 @@ class Posting:
         turn = self._place.incoming.turn
         return _Conversation(
             stored["id"],
-            replace(turn, user_id=stored["user"]) if "user" in stored else turn,
+            msgspec.structs.replace(turn, user_id=stored["user"]) if "user" in stored else turn,
             Known.read(stored.get("tail", ""), stored.get("count")),
             {name: stored[name] for name in ("context", "facts") if name in stored},
             entered.unanswered,
@@ -272,7 +272,8 @@ class Posting:
             case Reseed(history):
                 name = reconcile.history_digest(history, leaving=conversation.id)
                 derived = reconcile.derived_user_id(self._place.incoming.turn.user_id, name)
-                conversation = await self._find_or_create(replace(self._place.incoming.turn, user_id=derived))
+                turn = msgspec.structs.replace(self._place.incoming.turn, user_id=derived)
+                conversation = await self._find_or_create(turn)
                 self._trace.verdict, self._trace.plan = decision.verdict, "reseeded"
                 self._trace.upstream_id = conversation.id
         return conversation

@@ -126,7 +126,7 @@ def outcomes(
         if value is not None and not (holds and holds(value)):
             said |= bit
     unmet = _unmet(turn, context.picture(request, stored=stored))
-    more = request.model_extra
+    more = turn.unknown
     if not more:
         return _of_shape(said, (), mode, upstream, unmet, diverged)
     unknown = tuple([name for name, value in more.items() if value is not None])

@@ -4,9 +4,10 @@ CompleteRequest → Turn → Plan → open turn
 callback → ReplySegment → Completion → delivery
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
@@ -39,8 +40,7 @@ class Message:
     sent_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DelayWindow:
+class DelayWindow(msgspec.Struct, frozen=True, gc=False):
     """When a reply may reach its webhook, counted from the acceptance of the request."""
 
     minimum: timedelta
@@ -51,13 +51,12 @@ class DelayWindow:
         return self.minimum + (self.maximum - self.minimum) * fraction
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One request of a V1 client: the new message with the history that the client holds.
 
     `message` is None where the bot shall speak first; `webhook` is None where the answer itself is the reply.
-    `request` is the envelope as it came, for the context that it carries. `history_segments`: how many atomic texts
-    the history holds.
+    `request` is the envelope as it came, for the context that it carries, `unknown` the fields that V1 does not
+    have. `history_segments`: how many atomic texts the history holds.
     """
 
     bot_id: str
@@ -69,6 +68,7 @@ class Turn:
     webhook: str | None
     request: v1.CompleteRequest
     history_segments: int
+    unknown: Mapping[str, Any] = {}
 
 
 def flatten(history: tuple[Utterance, ...]) -> Iterator[Message]:

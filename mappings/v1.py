@@ -1,6 +1,7 @@
 """V1, the stateless API: its requests as turns, and what its clients get back."""
 
 import codecs
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +15,7 @@ from mappings.turn import Completion, DelayWindow, Turn, Utterance
 from mappings.wire import v1 as wire
 
 MAX_DELAY = timedelta(days=7)
+_MAX_DELAY_SECONDS = MAX_DELAY.total_seconds()
 MAX_ID_CHARACTERS = 512
 MAX_HISTORY_ITEMS = 100_000
 MAX_FIELDS = 5000
@@ -35,30 +37,43 @@ _NULL = msgspec.Raw(b"null")
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
+class _Body(wire.CompleteRequest, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A body of which nothing needs to be said: all it has is V1's, and of V1's types."""
+
+    messages: tuple[Utterance, ...] | None = None
+
+
+_usual = msgspec.json.Decoder(_Body)
+_WITH_ITEMS = ("user_kv_pairs", "user_images", "bot_images")
+
+
 def decode_request(body: bytes) -> Turn:
     """Read the body of POST /v2/complete.
 
     Raises `MalformedRequest` when it is not JSON or not of V1's shape, `ValueOutOfRange` when a value cannot be served.
     """
-    envelope, history = _decode_object(body, apart="messages")
-    request = _decode_shape(wire.CompleteRequest, envelope)
-    user_id = request.user_id if request.user_id is not None else request.conversation_id
-    if user_id is None:
-        raise MalformedRequest("user_id: required (or conversation_id, which then stands in for it)")
-    for name, value in (("bot_id", request.bot_id), ("user_id", user_id)):
-        if not value or len(value) > MAX_ID_CHARACTERS:
-            raise ValueOutOfRange(f"{name}: must have 1 to {MAX_ID_CHARACTERS} characters")
-    utterances = _decode_history(history)
+    unknown: Mapping[str, Any] = {}
+    try:
+        request = _usual.decode(body)  # at once: 20 µs with 100 messages, field by field it takes 40
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        request, unknown = _read_closely(body)
+    else:
+        _bound_items([(name, getattr(request, name)) for name in _WITH_ITEMS])
+    user_id = _user_of(request)
+    history = request.messages or ()
+    if len(history) > MAX_HISTORY_ITEMS:
+        raise ValueOutOfRange(f"messages: at most {MAX_HISTORY_ITEMS} items are taken")
     return Turn(
-        bot_id=request.bot_id,
-        user_id=user_id,
-        client_conversation_id=request.conversation_id,
-        message=request.message,
-        history=utterances,
-        window=_decode_window(request),
-        webhook=request.webhook,
-        request=request,
-        history_segments=sum([len(utterance.segments) for utterance in utterances]),  # while they are at hand
+        request.bot_id,
+        user_id,
+        request.conversation_id,
+        request.message,
+        history,
+        _decode_window(request),
+        request.webhook,
+        request,
+        sum([len(utterance.segments) for utterance in history]),  # half the time of a generator
+        unknown,
     )
 
 
@@ -139,10 +154,35 @@ def _decode_object(body: bytes, *, apart: str = "") -> tuple[dict[str, Any], msg
     return values, left
 
 
-def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
-    for name, value in envelope.items():
-        if isinstance(value, dict | list) and len(value) > MAX_ITEMS and name in shape.model_fields:
+def _read_closely(body: bytes) -> tuple[_Body, Mapping[str, Any]]:
+    """Read a body field by field, and the unknown ones: what is unusual is taken, and what is wrong is told."""
+    envelope, history = _decode_object(body, apart="messages")
+    model = _decode_shape(wire.CompleteModel, envelope)
+    values = {name: getattr(model, name) for name in wire.CompleteRequest.__struct_fields__}
+    _user_of(wire.CompleteRequest(**values))  # is told of before the history
+    return _Body(**values, messages=_decode_history(history)), model.model_extra or {}
+
+
+def _user_of(request: wire.CompleteRequest) -> str:
+    """Give what tells a bot's users apart."""
+    user_id = request.conversation_id if request.user_id is None else request.user_id
+    if user_id is None:
+        raise MalformedRequest("user_id: required (or conversation_id, which then stands in for it)")
+    if not 0 < len(request.bot_id) <= MAX_ID_CHARACTERS:
+        raise ValueOutOfRange(f"bot_id: must have 1 to {MAX_ID_CHARACTERS} characters")
+    if not 0 < len(user_id) <= MAX_ID_CHARACTERS:
+        raise ValueOutOfRange(f"user_id: must have 1 to {MAX_ID_CHARACTERS} characters")
+    return user_id
+
+
+def _bound_items(fields: Iterable[tuple[str, Any]]) -> None:
+    for name, value in fields:
+        if isinstance(value, dict | list) and len(value) > MAX_ITEMS:
             raise ValueOutOfRange(f"{name}: at most {MAX_ITEMS} items are taken")
+
+
+def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
+    _bound_items((name, envelope[name]) for name in shape.model_fields if name in envelope)
     try:
         return shape.model_validate(envelope)
     except ValidationError as error:
@@ -153,14 +193,11 @@ def _decode_shape(shape: type[Shape], envelope: dict[str, Any]) -> Shape:
 
 def _decode_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
     try:
-        history = _read_history(raw)
+        return _read_history(raw)
     except msgspec.ValidationError as error:
         raise MalformedRequest(f"messages: {str(error).replace('`$', '`messages')}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequest(f"messages: not JSON: {_reason(error)}") from None
-    if len(history) > MAX_HISTORY_ITEMS:
-        raise ValueOutOfRange(f"messages: at most {MAX_HISTORY_ITEMS} items are taken")
-    return history
 
 
 def _read_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
@@ -175,17 +212,19 @@ def _read_history(raw: msgspec.Raw) -> tuple[Utterance, ...]:
 
 
 def _decode_window(request: wire.CompleteRequest) -> DelayWindow:
-    low = request.min_delay
-    high = request.max_delay
-    limit = MAX_DELAY.total_seconds()
-    for name, value in (("min_delay", low), ("max_delay", high)):
-        if value is not None and not 0 <= value <= limit:
-            raise ValueOutOfRange(f"{name}: {value:g} is outside 0 to {limit:g} seconds")
+    low, high = request.min_delay, request.max_delay
+    if low is not None and not 0 <= low <= _MAX_DELAY_SECONDS:
+        raise _outside("min_delay", low)
+    if high is not None and not 0 <= high <= _MAX_DELAY_SECONDS:
+        raise _outside("max_delay", high)
     if low is not None and high is not None and low > high:
         raise ValueOutOfRange(f"min_delay: {low:g} is greater than max_delay {high:g}")
-    low = low if low is not None else 0.0
-    high = high if high is not None else low
-    return DelayWindow(timedelta(seconds=low), timedelta(seconds=high))
+    minimum = timedelta(seconds=low or 0)
+    return DelayWindow(minimum, minimum if high is None else timedelta(seconds=high))
+
+
+def _outside(name: str, seconds: float) -> ValueOutOfRange:
+    return ValueOutOfRange(f"{name}: {seconds:g} is outside 0 to {_MAX_DELAY_SECONDS:g} seconds")
 
 
 def _explain(item: object) -> str:

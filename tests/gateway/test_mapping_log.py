@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from gateway import auth, errors, logs, mapping_lines, mapping_log, metrics, redaction
@@ -41,7 +42,8 @@ def lines(capsysbinary: pytest.CaptureFixture[bytes]) -> Iterator[Lines]:
 
 
 def full_trace(**extra: Any) -> TurnTrace:
-    request = CompleteRequest(bot_id="bot-456", user_id="user-1", message=TEXT, webhook=WEBHOOK, **extra)
+    known = {name: extra.pop(name) for name in CompleteRequest.__struct_fields__ if name in extra}
+    request = CompleteRequest(bot_id="bot-456", user_id="user-1", message=TEXT, webhook=WEBHOOK, **known)
     turn = Turn(
         bot_id="bot-456",
         user_id="user-1",
@@ -52,6 +54,7 @@ def full_trace(**extra: Any) -> TurnTrace:
         webhook=WEBHOOK,
         request=request,
         history_segments=3,
+        unknown=extra,
     )
     return TurnTrace(
         "r-1",
@@ -198,7 +201,7 @@ def test_no_more_than_twenty_unknown_names_are_told(lines: Lines) -> None:
 def test_long_ids_are_cut(lines: Lines) -> None:
     trace = full_trace()
     assert trace.turn
-    trace.turn = replace(trace.turn, client_conversation_id="c" * 5000)
+    trace.turn = msgspec.structs.replace(trace.turn, client_conversation_id="c" * 5000)
     mapping_log.turn_accepted(trace, 0.01)
     assert len(lines()[0]["conversation_id"]) == mapping_log.MAX_TEXT_CHARACTERS
 

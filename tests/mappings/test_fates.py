@@ -155,7 +155,7 @@ def outcome_of(name: str, request: dict[str, Any], *, mode: fates.Mode = "full")
 
 
 def test_the_table_has_exactly_the_fields_of_the_wire_model() -> None:
-    model = list(wire.CompleteRequest.model_fields)
+    model = list(wire.CompleteRequest.__struct_fields__)
     model.insert(model.index("message") + 1, "messages")
     assert [row.name for row in fates.TABLE] == model
 

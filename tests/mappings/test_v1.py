@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from v1_requests import FIELDS, REQUIRED, requests
 
 from mappings import v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
@@ -46,7 +50,7 @@ def test_a_request_without_history_has_none(history: Any) -> None:
 
 
 def test_unknown_fields_are_kept() -> None:
-    assert v1.decode_request(request(colour="red")).request.model_extra == {"colour": "red"}
+    assert v1.decode_request(request(colour="red")).unknown == {"colour": "red"}
 
 
 @pytest.mark.parametrize(
@@ -158,3 +162,27 @@ def test_a_thousand_faults_make_no_long_story() -> None:
     with pytest.raises(MalformedRequest, match=r"; and \d{4} more$") as caught:
         v1.decode_request(request(user_kv_pairs={f"{number}{'x' * 5000}": [] for number in range(1000)}))
     assert len(str(caught.value)) < 3000
+
+
+NAMES = st.sampled_from(sorted(FIELDS | REQUIRED))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.integers(-(10**320), 10**320) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | NAMES, inner, max_size=3),
+)
+
+
+@given(requests(), st.dictionaries(NAMES, VALUES, max_size=2))
+@example({"bot_id": "b", "user_id": "u"}, {"messages": [{"bot": True, "content": "a bare text"}]})
+@example({"bot_id": "b", "user_id": "u"}, {"messages": [{"bot": True, "content": ["x"], "new": {}, "id": "m"}]})
+@example({"bot_id": "b", "user_id": "u"}, {"user_images": ["i"] * 1001})
+@example({"bot_id": "b", "user_id": "u"}, {"min_delay": 10**300, "messages": {}})
+def test_a_request_is_read_the_same_at_once_and_field_by_field(known: dict[str, Any], new: dict[str, Any]) -> None:
+    def outcome(**unknown: Any) -> str:
+        try:
+            turn = v1.decode_request(json.dumps(known | new | unknown).encode())
+        except (MalformedRequest, ValueOutOfRange) as error:
+            return repr(error)
+        unknown = {name: value for name, value in turn.unknown.items() if name != "unheard-of"}
+        return repr(replace(turn, unknown=unknown)).replace("messages=None", "messages=()")
+
+    assert outcome() == outcome(**{"unheard-of": None})

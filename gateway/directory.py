@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway import errors, keys
 from gateway.store import Store
 from mappings import reconcile
@@ -15,6 +17,21 @@ class Orphan:
 
     message_id: str
     segment: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is known of an upstream conversation, as the store keeps it.
+
+    `user` is the upstream's name of the user where it is not the client's; `tail` and `count` are what is known of
+    the transcript; `context` and `facts` are digests of what the upstream was told beside it.
+    """
+
+    id: str
+    user: str | None = None
+    tail: str | None = None
+    count: str | None = None
+    context: str | None = None
+    facts: str | None = None
 
 
 class LeaseLost(errors.GatewayError):

@@ -89,51 +89,54 @@ class ConversationKeys:
     """Keys of one conversation, by the digest of its key (32 hex digits)."""
 
     digest: str
+    shard: ShardKeys = dataclasses.field(init=False, repr=False, compare=False)
+    """The shard that the conversation lives on."""
+    _prefix: str = dataclasses.field(init=False, repr=False, compare=False)
 
-    @property
-    def shard(self) -> ShardKeys:
-        """The shard that the conversation lives on."""
-        return _SHARDS[int(self.digest[:4], 16) % SHARDS]
+    def __post_init__(self) -> None:
+        shard = _SHARDS[int(self.digest[:4], 16) % SHARDS]
+        object.__setattr__(self, "shard", shard)
+        object.__setattr__(self, "_prefix", shard.prefix)
 
     @property
     def directory(self) -> str:
         """Hash, TTL `CONVERSATION_TTL_SECONDS`, owner directory: upstream id, last webhook, what is known of it."""
-        return f"{self.shard.prefix}conv:{self.digest}"
+        return f"{self._prefix}conv:{self.digest}"
 
     @property
     def turns(self) -> str:
         """List, TTL `TURN_TTL_SECONDS`, owner open_turns: ids of turns without a reply, in order of acceptance."""
-        return f"{self.shard.prefix}turns:{self.digest}"
+        return f"{self._prefix}turns:{self.digest}"
 
     @property
     def lock(self) -> str:
         """String, TTL the posting lease, owner open_turns: id of the turn that may speak to the upstream."""
-        return f"{self.shard.prefix}lock:{self.digest}"
+        return f"{self._prefix}lock:{self.digest}"
 
     @property
     def fingerprints(self) -> str:
         """Hash, TTL as its longest turn's, owner open_turns: request fingerprint → turn id, until the reply is out."""
-        return f"{self.shard.prefix}prints:{self.digest}"
+        return f"{self._prefix}prints:{self.digest}"
 
     @property
     def outbox(self) -> str:
         """List, TTL `REPLY_TTL_SECONDS`, owner relay: reply ids in the order in which they must leave."""
-        return f"{self.shard.prefix}outbox:{self.digest}"
+        return f"{self._prefix}outbox:{self.digest}"
 
     @property
     def pull(self) -> str:
         """Hash, TTL `TURN_TTL_SECONDS`, owner pulls: what is needed to pull the reply, until it is there."""
-        return f"{self.shard.prefix}pull:{self.digest}"
+        return f"{self._prefix}pull:{self.digest}"
 
     @property
     def seen(self) -> str:
         """Sorted set, TTL `TURN_TTL_SECONDS`, owner callbacks: upstream message ids taken, by when (Unix ms)."""
-        return f"{self.shard.prefix}seen:{self.digest}"
+        return f"{self._prefix}seen:{self.digest}"
 
     @property
     def orphans(self) -> str:
         """Hash, TTL `TURN_TTL_SECONDS`, owner callbacks: message id → a segment without a conversation yet."""
-        return f"{self.shard.prefix}orphans:{self.digest}"
+        return f"{self._prefix}orphans:{self.digest}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

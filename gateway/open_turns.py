@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from gateway import errors, keys
-from gateway.store import Answer, Call, Store
+from gateway.directory import Entry
+from gateway.store import Answer, Call, Store, times
 
 MAX_OPEN_TURNS = 32
 """Turns of one conversation that may await their reply; beyond it clients get 429 and other conversations nothing."""
@@ -30,18 +31,19 @@ TurnState: TypeAlias = Literal["posted", "answered", "delivered", "lost"]
 class Proposal(msgspec.Struct, frozen=True):
     """A turn to be opened, as the store keeps it.
 
-    `webhook` is empty where the client waits for the answer. `message` is the digest of its text, empty where the bot
-    is to speak first; `note` the one that the conversation's tail will remember it by. `sent_at` is in Unix seconds.
-    `keep`: the turn is remembered after its reply has gone out, since its client may repeat it under its key.
+    `caller` names this request among those that stand for the same turn. `webhook` is empty where the client waits for
+    the answer. `message` is the digest of its text, empty where the bot is to speak first; `note` the one that the
+    conversation's tail will remember it by. `sent_at` is in Unix seconds. `keep`: the turn is remembered after its
+    reply has gone out, since its client may repeat it under its key.
     """
 
     turn_id: str
     caller: str
     fingerprint: str
     webhook: str
-    delay: timedelta
-    min_delay: timedelta
-    settle: timedelta
+    delay_ms: int
+    min_delay_ms: int
+    settle_ms: int
     meta: bytes
     message: str
     sent_at: int
@@ -58,25 +60,24 @@ class Unsettled:
     sent_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(msgspec.Struct, frozen=True):
     """The caller may speak to the upstream now, for the length of the lease.
 
-    `unanswered` counts the earlier turns whose reply has not reached the client.
+    `unanswered` counts the earlier turns whose reply has not reached the client. `known` is None where there is no
+    upstream conversation that is known.
     """
 
     turn_id: str
     delay: timedelta
     unsettled: Sequence[Unsettled]
     unanswered: int
-    directory: Mapping[str, str]
+    known: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(msgspec.Struct, frozen=True):
     """After which silence a reply is looked for upstream, and what the one who looks needs, sealed."""
 
-    after: timedelta
+    after_ms: int
     sealed: str
 
 
@@ -94,7 +95,7 @@ class OpenTurns:
     def __init__(self, store: Store, lease: timedelta) -> None:
         self._store = store
         self._lease = lease.total_seconds()
-        self._lease_ms = _milliseconds(lease)
+        self._lease_ms = times.milliseconds(lease)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def enter(
@@ -119,13 +120,13 @@ class OpenTurns:
                 case "joined":
                     return Joined(answer[1], timedelta(milliseconds=float(answer[2])))
                 case "enter":
-                    fields = iter(answer[5:])
+                    _, turn_id, delay, dead, unanswered, *known = answer
                     return Entered(
-                        turn_id=answer[1],
-                        delay=timedelta(milliseconds=float(answer[2])),
-                        unsettled=[Unsettled(one[0], one[1], int(one[2])) for one in answer[3]],
-                        unanswered=int(answer[4]),
-                        directory=dict(zip(fields, fields, strict=True)),
+                        turn_id,
+                        timedelta(milliseconds=float(delay)),
+                        [Unsettled(one[0], one[1], int(one[2])) for one in dead],
+                        unanswered,
+                        Entry(*known) if known[0] is not None else None,
                     )
                 case "wait":
                     awaited = answer[1]  # whatever becomes of that one, this request is the same
@@ -193,7 +194,7 @@ class OpenTurns:
                 "1" if found else "",
                 keys.TURN_OVER_TTL_SECONDS,
                 conversation.digest,
-                _milliseconds(recovery.after) if recovery else "",
+                recovery.after_ms if recovery else "",
                 recovery.sealed if recovery else "",
                 keys.TURN_TTL_SECONDS,
                 *(part for field in fields.items() for part in field),
@@ -269,9 +270,9 @@ class OpenTurns:
             proposal.caller,
             proposal.fingerprint,
             proposal.webhook,
-            _milliseconds(proposal.delay),
-            _milliseconds(proposal.min_delay),
-            _milliseconds(proposal.settle),
+            proposal.delay_ms,
+            proposal.min_delay_ms,
+            proposal.settle_ms,
             proposal.meta,
             proposal.message,
             proposal.sent_at,
@@ -309,7 +310,3 @@ class OpenTurns:
         for waiter in self._waiters.pop(digest, ()):
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration / timedelta(milliseconds=1))

@@ -5,18 +5,18 @@ the upstream about this conversation meanwhile.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import structlog
 
 from gateway import auth, errors, keys
-from gateway.directory import Directory
-from gateway.open_turns import Entered, OpenTurns, Proposal
+from gateway.directory import Directory, Entry
+from gateway.open_turns import Entered, OpenTurns, Proposal, Unsettled
 from gateway.relay.queue import Queue
-from gateway.replies import Sending
+from gateway.replies import Replies, Sending
 from gateway.trace import TurnTrace
 from gateway.upstreams import base
 from mappings import completion, context, fates, receipt, reconcile, v1
@@ -65,8 +65,23 @@ class Place(msgspec.Struct, frozen=True):
     proposal: Proposal
     turn_id: str
     session: base.Session
-    callback_url: Callable[[], str]
     sending: Sending
+
+
+class Means(msgspec.Struct, frozen=True):
+    """What all turns get their messages upstream with.
+
+    `patience`: how long after the place was given up nobody takes for dead whoever had it. `keeps_what_it_speaks`: as
+    the upstream does.
+    """
+
+    open_turns: OpenTurns
+    directory: Directory
+    queue: Queue
+    replies: Replies
+    rules: Rules
+    patience: timedelta
+    keeps_what_it_speaks: bool
 
 
 @dataclass(slots=True)
@@ -85,66 +100,54 @@ class _Conversation:
 
 
 class Posting:
-    """One turn at its place. `prepare` is called with the conversation's id before the message is sent."""
+    """One turn at its place."""
 
-    def __init__(
-        self,
-        place: Place,
-        *,
-        open_turns: OpenTurns,
-        directory: Directory,
-        queue: Queue,
-        rules: Rules,
-        prepare: Callable[[str], Awaitable[None]],
-        keeps_what_it_speaks: bool,
-    ) -> None:
+    def __init__(self, place: Place, means: Means) -> None:
         self._place = place
+        self._means = means
         self._session = place.session
         self._trace = place.trace
-        self._open_turns = open_turns
-        self._directory = directory
-        self._queue = queue
-        self._rules = rules
-        self._prepare = prepare
-        self._keeps_what_it_speaks = keeps_what_it_speaks
         self.found = False
         """Whether the message was upstream already, from an earlier attempt."""
-        self._context = context.carry(place.incoming.turn.request, mode=rules.context)
+        self._context = context.carry(place.incoming.turn.request, mode=means.rules.context)
 
     async def run(self, entered: Entered) -> tuple[str, Mapping[str, str]]:
         """Carry the turn upstream; give the conversation's id and what the directory is to remember of it."""
-        conversation = self._read(entered)
-        if conversation is None:
+        if entered.known is None:
             conversation = await self._find_or_create(self._place.incoming.turn)
         else:
+            conversation = self._read(entered.known, entered.unanswered)
             self._trace.plan = "reused"
         try:
-            return await self._speak(conversation, entered)
+            return await self._speak(conversation, entered.unsettled)
         except base.ConversationGone:
-            await self._directory.forget(self._place.conversation, conversation.id)
+            await self._means.directory.forget(self._place.conversation, conversation.id)
         again = await self._find_or_create(self._place.incoming.turn)
         self._trace.plan = "recreated"
         try:
-            return await self._speak(again, replace(entered, unsettled=()))
+            return await self._speak(again, ())
         except base.ConversationGone as error:
             raise errors.UpstreamUnavailable("the upstream loses the conversation that it has just created") from error
 
-    def _read(self, entered: Entered) -> _Conversation | None:
-        stored = entered.directory
-        if "id" not in stored:
-            return None
-        turn = self._place.incoming.turn
+    def _read(self, stored: Entry, unanswered: int) -> _Conversation:
+        turn, told = self._place.incoming.turn, {}
+        if stored.context is not None:
+            told["context"] = stored.context
+        if stored.facts is not None:
+            told["facts"] = stored.facts
         return _Conversation(
-            stored["id"],
-            msgspec.structs.replace(turn, user_id=stored["user"]) if "user" in stored else turn,
-            Known.read(stored.get("tail", ""), stored.get("count")),
-            {name: stored[name] for name in ("context", "facts") if name in stored},
-            entered.unanswered,
+            stored.id,
+            turn if stored.user is None else msgspec.structs.replace(turn, user_id=stored.user),
+            Known.read(stored.tail or "", stored.count),
+            told,
+            unanswered,
         )
 
-    async def _speak(self, conversation: _Conversation, entered: Entered) -> tuple[str, Mapping[str, str]]:
+    async def _speak(
+        self, conversation: _Conversation, unsettled: Sequence[Unsettled]
+    ) -> tuple[str, Mapping[str, str]]:
         self._trace.upstream_id = conversation.id
-        if not await self._settle_dead(conversation, entered):
+        if not (unsettled and await self._settle_dead(conversation, unsettled)):
             conversation = await self._bring_into_step(conversation)
             await self._tell(conversation)
             if self._place.incoming.text is None:
@@ -164,7 +167,7 @@ class Posting:
             raise errors.OutOfRange(
                 "message: required, since there is no conversation yet that the bot could go on with"
             )
-        callback_url, now = self._place.callback_url(), datetime.now(UTC)
+        callback_url, now = self._means.replies.callback_url(self._place.conversation), datetime.now(UTC)
         try:
             created = await self._session.create(turn, callback_url, now, self._context)
         except base.OutcomeUnknown:
@@ -183,7 +186,7 @@ class Posting:
         return conversation
 
     async def _adopt(self, found: str, turn: Turn) -> _Conversation:
-        await self._session.adopt(found, self._place.callback_url())
+        await self._session.adopt(found, self._means.replies.callback_url(self._place.conversation))
         known = Known.of(await self._session.transcript(found))
         self._trace.plan = "adopted"
         # How many of the user's messages still wait for an answer is not known: no lag counts as a fork.
@@ -198,37 +201,35 @@ class Posting:
             fields["user"] = conversation.turn.user_id
         if place.incoming.webhook is not None:  # where callbacks go that have waited for their conversation
             fields |= {"webhook": place.incoming.webhook, "meta": place.proposal.meta.decode()}
-        orphans = await self._directory.record(place.conversation, place.proposal.caller, conversation.id, fields)
+        orphans = await self._means.directory.record(place.conversation, place.proposal.caller, conversation.id, fields)
         for orphan in orphans:  # replies to earlier turns, from before the directory was lost
-            await self._queue.fold(
+            await self._means.queue.fold(
                 place.conversation, conversation.id, completion.decode_segment(orphan.segment), late=True
             )
 
     # What was left behind
 
-    async def _settle_dead(self, conversation: _Conversation, entered: Entered) -> bool:
+    async def _settle_dead(self, conversation: _Conversation, unsettled: Sequence[Unsettled]) -> bool:
         """Settle turns whose sender died while posting; tell whether this one's message is already upstream."""
-        if not entered.unsettled:
-            return False
         place, ours = self._place, False
         if conversation.is_found:
-            for dead in entered.unsettled:
+            for dead in unsettled:
                 if dead.turn_id != place.turn_id:
-                    await self._open_turns.settle(place.conversation, place.proposal, dead.turn_id, posted=False)
+                    await self._means.open_turns.settle(place.conversation, place.proposal, dead.turn_id, posted=False)
             return False
         try:
             transcript = await self._session.transcript(conversation.id)
         except errors.GatewayError as error:
             raise base.OutcomeUnknown(error) from error  # still unknown: the turns stay as they are
         before = conversation.known
-        for dead in entered.unsettled:
+        for dead in unsettled:
             posted = bool(dead.message) and reconcile.holds(transcript, before.tail, dead.message)
             if dead.turn_id == place.turn_id:
                 ours = posted
             else:
-                await self._open_turns.settle(place.conversation, place.proposal, dead.turn_id, posted=posted)
+                await self._means.open_turns.settle(place.conversation, place.proposal, dead.turn_id, posted=posted)
         conversation.known = Known.of(transcript)
-        await self._directory.record_read(
+        await self._means.directory.record_read(
             place.conversation,
             place.proposal.caller,
             place.turn_id,
@@ -251,7 +252,7 @@ class Posting:
             self._place.incoming.turn.history,
             conversation.known,
             unanswered=conversation.unanswered,
-            policy=self._rules.history,
+            policy=self._means.rules.history,
             segments=self._place.incoming.turn.history_segments,
         )
         self._trace.verdict = decision.verdict
@@ -280,7 +281,7 @@ class Posting:
 
     async def _note(self, added: Sequence[Message], decision: Decision) -> None:
         if added or decision.restart:
-            await self._directory.record_added(
+            await self._means.directory.record_added(
                 self._place.conversation,
                 self._place.proposal.caller,
                 self._place.turn_id,
@@ -293,14 +294,14 @@ class Posting:
     async def _tell(self, conversation: _Conversation) -> None:
         """Tell the upstream what has changed of the conversation's context and of the user's facts."""
         carried, told, session = self._context, conversation.told, self._session
-        digests = {"context": carried.conversation_digest, "facts": carried.user_digest}
+        named, facts = carried.conversation_digest, carried.user_digest
         try:
-            if digests["context"] != told.get("context", ""):
+            if named != told.get("context", ""):
                 await session.describe(conversation.id, carried)
-                told["context"] = digests["context"]
-            if digests["facts"] != told.get("facts", ""):
+                told["context"] = named
+            if facts != told.get("facts", ""):
                 await session.describe_user(conversation.id, conversation.turn.user_id, carried)
-                told["facts"] = digests["facts"]
+                told["facts"] = facts
         except errors.UpstreamRejected as error:
             if error.status not in REFUSED_CONTEXT:
                 raise
@@ -313,7 +314,7 @@ class Posting:
         """Post the message; when its outcome is unknown, look before doing it again."""
         incoming, session = self._place.incoming, self._session
         text = incoming.text or ""
-        await self._prepare(conversation.id)
+        await self._means.replies.prepare(self._place.sending, conversation.id, patience=self._means.patience)
         try:
             await session.post(conversation.id, text, datetime.now(UTC), incoming.picture)
         except base.OutcomeUnknown as unknown:
@@ -340,14 +341,14 @@ class Posting:
         if not segments:
             raise errors.OutOfRange("message: required, since the bot has nothing to say of itself now")
         for segment in segments:
-            await self._queue.fold(
+            await self._means.queue.fold(
                 place.conversation,
                 conversation.id,
                 segment,
-                noted=self._keeps_what_it_speaks,
+                noted=self._means.keeps_what_it_speaks,
                 answers=place.turn_id,
             )
-        if self._keeps_what_it_speaks:
+        if self._means.keeps_what_it_speaks:
             return
         messages = [Message(from_bot=True, text=segment.text, id=segment.message_id) for segment in segments]
         try:
@@ -355,7 +356,7 @@ class Posting:
         except (errors.GatewayError, base.OutcomeUnknown, base.ConversationGone):
             log.warning("opening.not_added", conversation_id=conversation.id)  # the client holds it: it is mended so
             return
-        await self._directory.record_added(
+        await self._means.directory.record_added(
             place.conversation,
             place.proposal.caller,
             place.turn_id,

@@ -11,6 +11,7 @@ import msgspec
 from gateway import auth, keys
 from gateway.open_turns import Recovery
 from gateway.relay.pulls import Brief, Expected, Pulls
+from gateway.store import times
 from mappings.turn import Picture, Turn
 
 
@@ -52,7 +53,7 @@ class Pushed:
         self._prefix = f"{base_url}/callbacks/{dialect}/"
         self._tokens = tokens
         self._pulls = pulls
-        self._after = after
+        self._after_ms = times.milliseconds(after)
 
     def callback_url(self, conversation: keys.ConversationKeys) -> str:
         """Give the conversation's URL, which nobody can guess."""
@@ -60,7 +61,7 @@ class Pushed:
 
     def recovery(self, sending: Sending) -> Recovery:
         """Keep the client's key, sealed, for as long as the turn is open."""
-        return Recovery(self._after, self._pulls.seal(sending.conversation, Brief(sending.key)))
+        return Recovery(self._after_ms, self._pulls.seal(sending.conversation, Brief(sending.key)))
 
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Wait to be called."""

@@ -8,22 +8,22 @@ state `posting`: the next request of that conversation reads the transcript and 
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import random
-import uuid
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
-from gateway import errors, keys
+from gateway import errors, ids, keys
 from gateway.deadlines import Within
 from gateway.directory import Directory
 from gateway.open_turns import Entered, Joined, OpenTurns, Proposal
-from gateway.posting import Incoming, Place, Posting, Rules
+from gateway.posting import Incoming, Means, Place, Posting, Rules
 from gateway.relay.queue import Queue
 from gateway.replies import Replies, Sending
+from gateway.store import times
 from gateway.trace import TurnTrace
 from gateway.upstreams import base
 from mappings import reconcile
@@ -35,6 +35,18 @@ CALLS_PER_TURN = 2
 
 LEASE_MARGIN = timedelta(seconds=5)
 """By how much a turn's place outlasts its calls, so that nobody takes over while one is under way."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Whose turn it is, as the log tells it when the reply leaves: kept with the turn."""
+
+    tenant: str
+    bot_id: str
+    user_id: str
+    conversation_id: str | None
+    request_id: str
 
 
 class Turns:
@@ -53,14 +65,22 @@ class Turns:
         rules: Rules,
     ) -> None:
         self.dialect = upstream.dialect
+        self.rules = rules
         self._upstream = upstream
         self._open_turns = open_turns
-        self._directory = directory
-        self._queue = queue
         self._replies = replies
-        self._settle = settle
+        self._settle_ms = times.milliseconds(settle)
         self._budget = CALLS_PER_TURN * call_timeout
-        self.rules = rules
+        self._budget_seconds = self._budget.total_seconds()
+        self._means = Means(
+            open_turns,
+            directory,
+            queue,
+            replies,
+            rules,
+            patience=self._budget + LEASE_MARGIN,
+            keeps_what_it_speaks=upstream.keeps_what_it_speaks,
+        )
 
     def conversation_of(self, incoming: Incoming) -> keys.ConversationKeys:
         """Name the conversation that a request belongs to."""
@@ -77,7 +97,11 @@ class Turns:
     async def accept(self, incoming: Incoming, trace: TurnTrace) -> str:
         """Take the turn and give its id; what goes wrong is raised as one of `errors`, with nothing half done."""
         conversation = self.conversation_of(incoming)
-        proposal = await self._propose(incoming, trace)
+        caller, turn_id, fingerprint = ids.new(), None, incoming.fingerprint
+        if incoming.key is not None:
+            turn_id = await self._open_turns.name(incoming.caller.tenant, incoming.key, fingerprint, caller)
+            fingerprint = hashlib.blake2b(f"{fingerprint} {incoming.key}".encode(), digest_size=16).hexdigest()
+        proposal = self._proposal(incoming, turn_id or caller, caller, fingerprint, trace.request_id)
         entered = await self._open_turns.enter(conversation, proposal, patience=self._budget)
         trace.turn_id, trace.delay = entered.turn_id, entered.delay
         match entered:
@@ -91,7 +115,6 @@ class Turns:
                     proposal,
                     entered.turn_id,
                     self._upstream.session(incoming.caller.upstream_key),
-                    functools.partial(self._replies.callback_url, conversation),
                     Sending(
                         conversation,
                         entered.turn_id,
@@ -106,53 +129,33 @@ class Turns:
                 await self._speak(place, entered)
         return entered.turn_id
 
-    async def _propose(self, incoming: Incoming, trace: TurnTrace) -> Proposal:
-        turn, now = incoming.turn, datetime.now(UTC)
-        meta = {
-            "tenant": incoming.caller.tenant,
-            "bot_id": turn.bot_id,
-            "user_id": turn.user_id,
-            "conversation_id": turn.client_conversation_id,
-            "request_id": trace.request_id,
-        }
+    def _proposal(self, incoming: Incoming, turn_id: str, caller: str, fingerprint: str, request_id: str) -> Proposal:
+        turn, text = incoming.turn, incoming.text
+        meta = Meta(incoming.caller.tenant, turn.bot_id, turn.user_id, turn.client_conversation_id, request_id)
         waits = incoming.webhook is None
-        message = None if incoming.text is None else Message(from_bot=False, text=incoming.text)
-        turn_id, fingerprint = str(uuid.uuid4()), incoming.fingerprint
-        if incoming.key is not None:
-            turn_id = await self._open_turns.name(incoming.caller.tenant, incoming.key, fingerprint, turn_id)
-            fingerprint = hashlib.blake2b(f"{fingerprint} {incoming.key}".encode(), digest_size=16).hexdigest()
+        message = "" if text is None else reconcile.digest(Message(from_bot=False, text=text))
         return Proposal(
             turn_id=turn_id,
-            caller=uuid.uuid4().hex,
+            caller=caller,
             fingerprint=fingerprint,
             webhook=incoming.webhook or "",
             # The delay of an answer that a client waits for is the client's to wait (V1's own way).
-            delay=turn.window.draw(random.random()),  # noqa: S311 — a delay, not a secret
-            min_delay=timedelta(0) if waits else turn.window.minimum,
-            settle=timedelta(0) if turn.request.segment is False else self._settle,
-            meta=msgspec.json.encode(meta),
-            message=reconcile.digest(message) if message else "",
-            note=reconcile.tail([message]) if message else "",
-            sent_at=int(now.timestamp()),
+            delay_ms=times.milliseconds(turn.window.draw(random.random())),  # noqa: S311 — a delay, not a secret
+            min_delay_ms=0 if waits else times.milliseconds(turn.window.minimum),
+            settle_ms=0 if turn.request.segment is False else self._settle_ms,
+            meta=_encode(meta),
+            message=message,
+            note=message if text and reconcile.has_words(text) else "",
+            sent_at=int(time.time()),
             keep=incoming.key is not None,
         )
 
     async def _speak(self, place: Place, entered: Entered) -> None:
         """Hold the place while the upstream takes the message; leave it in a state that the next one can go on from."""
-        posting = Posting(
-            place,
-            open_turns=self._open_turns,
-            directory=self._directory,
-            queue=self._queue,
-            rules=self.rules,
-            keeps_what_it_speaks=self._upstream.keeps_what_it_speaks,
-            prepare=lambda upstream_id: self._replies.prepare(
-                place.sending, upstream_id, patience=self._budget + LEASE_MARGIN
-            ),
-        )
+        posting = Posting(place, self._means)
         fields: Mapping[str, str]
         try:
-            with Within(self._budget.total_seconds()):
+            with Within(self._budget_seconds):
                 upstream_id, fields = await posting.run(entered)
         except asyncio.CancelledError:
             await self._abandon(place, settled=False)

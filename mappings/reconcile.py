@@ -143,7 +143,7 @@ class Known(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, transcript: Iterable[Message]) -> Self:
         """Remember a whole transcript: one that was read, or the history that a conversation begins with."""
-        spoken = [message for message in transcript if _has_words(message.text)]
+        spoken = [message for message in transcript if has_words(message.text)]
         return cls(tail(spoken), len(spoken))
 
     @classmethod
@@ -219,8 +219,13 @@ def digest(message: Message) -> str:
 
 def tail(messages: Iterable[Message], *, before: str = "") -> str:
     """Give the digests of the last messages, oldest first, where `before` are those of the ones before them."""
-    last = deque((message for message in messages if _has_words(message.text)), TAIL_MESSAGES)
+    last = deque((message for message in messages if has_words(message.text)), TAIL_MESSAGES)
     return (before + "".join(map(digest, last)))[-TAIL_MESSAGES * DIGEST_CHARACTERS :]
+
+
+def has_words(text: str) -> bool:
+    """Tell whether a text is a message, to be compared and counted."""
+    return bool(text) and not text.isspace()
 
 
 def holds(transcript: Sequence[Message], known: str, message: str) -> bool:
@@ -305,10 +310,6 @@ def _newest_first(history: tuple[Utterance, ...]) -> Iterator[tuple[bool, str]]:
             left -= 1
             if text and not text.isspace():
                 yield from_bot, text
-
-
-def _has_words(text: str) -> bool:
-    return bool(text) and not text.isspace()
 
 
 def _code(from_bot: bool, text: str) -> int:  # noqa: FBT001 — a message's parts

@@ -10,7 +10,7 @@ needs one, so that the many attempts to receivers that are well cost nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 import structlog
@@ -18,7 +18,7 @@ import structlog
 from gateway import keys, metrics
 from gateway.relay.delivery import Answered, Failed, Result
 from gateway.relay.lanes import Lane
-from gateway.store import Call, NoAnswer, Store
+from gateway.store import Call, NoAnswer, Store, times
 
 THRESHOLD = 10
 """Failures in a row: of a receiver that fails every second time, one run in a thousand is so long."""
@@ -89,11 +89,11 @@ class Breakers:
                 continue
             state, open_until, changed, failures = answer
             if state == "open":
-                self._open[note.lane] = _moment(open_until)
+                self._open[note.lane] = times.moment(open_until)
             else:
                 self._open.pop(note.lane, None)
             if changed:
-                _tell(note.lane, state, int(failures), _moment(open_until) if state == "open" else None)
+                _tell(note.lane, state, int(failures), times.moment(open_until) if state == "open" else None)
 
     async def refresh(self) -> None:
         """Ask for all breakers, once in `REFRESH_SECONDS`."""
@@ -116,7 +116,7 @@ class Breakers:
             "ask_breaker", [key.breaker], attempt, patience // timedelta(milliseconds=1)
         )
         if state == "open":
-            self._open[lane] = _moment(again)
+            self._open[lane] = times.moment(again)
             return self._open[lane]
         if state == "closed":
             self._open.pop(lane, None)
@@ -155,7 +155,7 @@ async def read(store: Store) -> list[Breaker]:
         now, *breakers = answer
         for tenant, host, failures, open_until, probing in breakers:
             state: State = "half_open" if probing or now >= float(open_until) else "open"
-            found.append(Breaker(tenant, host, state, int(failures), _moment(open_until)))
+            found.append(Breaker(tenant, host, state, int(failures), times.moment(open_until)))
     return found
 
 
@@ -169,7 +169,3 @@ def _tell(lane: Lane, state: str, failures: int | None, open_until: datetime | N
         failures=failures,
         open_until=open_until and open_until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
-
-
-def _moment(milliseconds: float | str) -> datetime:
-    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)

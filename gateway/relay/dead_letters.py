@@ -7,13 +7,13 @@ import contextlib
 import heapq
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from gateway import keys, metrics
 from gateway.relay.delivery import host_of
 from gateway.relay.queue import read_meta
-from gateway.store import Call, NoAnswer, Store
+from gateway.store import Call, NoAnswer, Store, times
 
 PAGE = 500
 """Dead letters in one round trip."""
@@ -188,8 +188,8 @@ def _decode(reply_id: str, values: Sequence[str | None]) -> DeadLetter | None:
         return None
     return DeadLetter(
         id=reply_id,
-        died_at=_moment(fields["died_at"]),
-        accepted_at=_moment(fields["accepted_at"]),
+        died_at=times.moment(fields["died_at"]),
+        accepted_at=times.moment(fields["accepted_at"]),
         reason=fields["reason"],
         cause=fields["cause"],
         status=int(fields["status"]) if fields["status"] else None,
@@ -203,10 +203,6 @@ def _decode(reply_id: str, values: Sequence[str | None]) -> DeadLetter | None:
 
 def _newest(letters: Iterable[DeadLetter], limit: int) -> list[DeadLetter]:
     return heapq.nlargest(limit, letters, key=lambda letter: letter.died_at)
-
-
-def _moment(milliseconds: str) -> datetime:
-    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
 
 
 def _instant(moment: datetime) -> str:

@@ -17,7 +17,7 @@ bot is to be told for this one call.
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -26,7 +26,7 @@ import structlog
 from gateway import keys
 from gateway.relay.queue import read_meta
 from gateway.sealed import Sealer
-from gateway.store import Call, NoAnswer, Store
+from gateway.store import Call, NoAnswer, Store, times
 
 Ending: TypeAlias = Literal["done", "retry", "release"]
 Ended: TypeAlias = Literal["done", "again", "stale"]
@@ -133,28 +133,29 @@ class Pulls:
         """Claim of each shard at most so many due pulls, in one round trip; None when no shard answered."""
         shards = keys.all_shards()
         answers = await self.store.run_all(
-            Call("claim_pulls", (one.pulls, one.fence), (one.prefix, _milliseconds(lease), limit)) for one in shards
+            Call("claim_pulls", (one.pulls, one.fence), (one.prefix, times.milliseconds(lease), limit))
+            for one in shards
         )
         taken = [answer for answer in answers if not isinstance(answer, NoAnswer)]
         if not taken:
             return None
         return Claims(
-            now=_moment(max(answer[0] for answer in taken)),
-            next_due=min((_moment(answer[1]) for answer in taken if answer[1] != ""), default=None),
+            now=times.moment(max(answer[0] for answer in taken)),
+            next_due=min((times.moment(answer[1]) for answer in taken if answer[1] != ""), default=None),
             pulls=[pull for answer in taken for pull in self._read_all(answer[2:])],
         )
 
     async def renew(self, pull: Pull, lease: timedelta) -> str | None:
         """Hold the claim for longer; give the turn that is asked for by now, None when the claim is another's."""
         is_ours, asked = await self.store.run(
-            "renew_pull", _keys(pull), pull.conversation.digest, pull.fence, _milliseconds(lease)
+            "renew_pull", _keys(pull), pull.conversation.digest, pull.fence, times.milliseconds(lease)
         )
         return asked if is_ours else None
 
     async def end(self, pull: Pull, ending: Ending, *, asked: str = "", pause: timedelta = timedelta()) -> Ended:
         """End the claim: `done` when the reply to turn `asked` is there, `retry` after a pause, `release` unused."""
         ended: Ended = await self.store.run(
-            "end_pull", _keys(pull), pull.conversation.digest, pull.fence, ending, asked, _milliseconds(pause)
+            "end_pull", _keys(pull), pull.conversation.digest, pull.fence, ending, asked, times.milliseconds(pause)
         )
         return ended
 
@@ -200,10 +201,10 @@ class Pulls:
             sealed,
             expected.meta,
             expected.message,
-            _milliseconds(patience),
+            times.milliseconds(patience),
             keys.TURN_TTL_SECONDS,
         )
-        return _moment(due)
+        return times.moment(due)
 
     def _read_all(self, claims: Sequence[Sequence[str]]) -> Iterator[Pull]:
         for claim in claims:
@@ -239,11 +240,3 @@ def _nobody(_due: datetime) -> None:
 
 def _keys(pull: Pull) -> list[str]:
     return [pull.conversation.shard.pulls, pull.conversation.pull]
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration / timedelta(milliseconds=1))
-
-
-def _moment(milliseconds: float | str) -> datetime:
-    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)

@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ import structlog
 
 from gateway import keys
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
-from gateway.store import Answer, Argument, Call, NoAnswer, Store
+from gateway.store import Answer, Argument, Call, NoAnswer, Store, times
 from mappings import completion, reconcile
 from mappings.turn import Message, ReplySegment
 
@@ -122,7 +122,7 @@ class Queue:
     def __init__(self, store: Store, *, settle: timedelta = DEFAULT_SETTLE) -> None:
         self.store = store
         self.on_due: Callable[[int, datetime], None] = _nobody
-        self._settle_ms = _milliseconds(settle)
+        self._settle_ms = times.milliseconds(settle)
 
     async def fold(
         self,
@@ -159,7 +159,7 @@ class Queue:
             "1" if segment.picture else "",
             str(uuid.uuid4()),
             self._settle_ms,
-            _milliseconds(LONGEST_SETTLE),
+            times.milliseconds(LONGEST_SETTLE),
             MAX_SEGMENTS,
             "1" if late else "",
             keys.TURN_TTL_SECONDS,
@@ -172,7 +172,7 @@ class Queue:
         )
         if not rest:
             return Folded(outcome)
-        reply_id, due = rest[0], _moment(rest[1])
+        reply_id, due = rest[0], times.moment(rest[1])
         if outcome != "answered":
             self.on_due(shard.shard, due)
         return Folded(outcome, reply_id, due)
@@ -194,8 +194,8 @@ class Queue:
         )
         return {
             number: Claimed(
-                now=_moment(answer[0]),
-                next_due=None if answer[1] == "" else _moment(answer[1]),
+                now=times.moment(answer[0]),
+                next_due=None if answer[1] == "" else times.moment(answer[1]),
                 deliveries=list(_read_all(answer[2:])),
             )
             for number, answer in zip(limits, answers, strict=True)
@@ -229,7 +229,7 @@ def _nobody(_shard: int, _due: datetime) -> None:
 
 def _claiming(number: int, limit: int, lease: timedelta, shares: tuple[Argument, ...]) -> Call:
     shard = keys.ShardKeys(number)
-    return Call("claim_due", (shard.due, shard.fence), (shard.prefix, _milliseconds(lease), limit, *shares))
+    return Call("claim_due", (shard.due, shard.fence), (shard.prefix, times.milliseconds(lease), limit, *shares))
 
 
 def _part(whole: int, place: int, parts: int) -> int:
@@ -268,13 +268,13 @@ def _settled(answer: Answer | NoAnswer) -> Settled:
     if isinstance(answer, NoAnswer):
         return Settled("broken" if answer is NoAnswer.BROKEN else "untaken")
     verdict, next_due = answer
-    return Settled(verdict, None if next_due == "" else _moment(next_due))
+    return Settled(verdict, None if next_due == "" else times.moment(next_due))
 
 
 def _releasing(delivery: Delivery, pause: timedelta) -> Call:
     shard = keys.ConversationKeys(delivery.conversation).shard
     return Call(
-        "release_claim", (shard.due, shard.reply(delivery.id)), (delivery.id, delivery.fence, _milliseconds(pause))
+        "release_claim", (shard.due, shard.reply(delivery.id)), (delivery.id, delivery.fence, times.milliseconds(pause))
     )
 
 
@@ -298,10 +298,10 @@ def _read(claim: Sequence[str]) -> Delivery:
         segments=tuple(fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)),
         turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),
         meta=read_meta(fields["meta"]),
-        accepted_at=_moment(fields["accepted_at"]),
+        accepted_at=times.moment(fields["accepted_at"]),
         delay=timedelta(milliseconds=float(fields["delay"])),
-        not_before=_moment(fields["base"]),
-        due=_moment(fields["due"]),
+        not_before=times.moment(fields["base"]),
+        due=times.moment(fields["due"]),
         attempts=int(fields["attempts"]),
         takeovers=int(fields.get("takeovers", 0)),
         fence=int(fields["fence"]),
@@ -317,13 +317,5 @@ def read_meta(text: str) -> Mapping[str, object]:
         return {}
 
 
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration / timedelta(milliseconds=1))
-
-
 def _unix_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
-
-
-def _moment(milliseconds: float | str) -> datetime:
-    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)

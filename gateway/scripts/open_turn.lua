@@ -15,10 +15,11 @@
 --   {'full'}                                     the conversation has as many open turns as it may
 --   {'joined', turn id, drawn delay ms}          the same request is already with the upstream, or was
 --   {'wait', turn id, lock's remaining ms}       another turn goes first: call again
---   {'enter', turn id, drawn delay ms, unsettled, unanswered, directory fields...}
+--   {'enter', turn id, drawn delay ms, unsettled, unanswered, id, user, tail, count, context, facts}
 --       the caller holds the lock; `unsettled` lists {turn id, message digest, sent_at} of turns whose sender died
 --       between opening and recording: the upstream's transcript decides about them before anything is posted;
---       `unanswered` counts the earlier turns whose reply has not reached the client
+--       `unanswered` counts the earlier turns whose reply has not reached the client; the rest is the directory's,
+--       null where it knows none
 -- include _tail
 local directory, turns, lock, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, caller, fingerprint = ARGV[2], ARGV[4], ARGV[5]
@@ -106,4 +107,5 @@ redis.call('SET', lock, caller, 'PX', ARGV[13])
 redis.call('HSET', turn, 'state', 'posting')
 local ahead = redis.call('HLEN', fingerprints) - (redis.call('LLEN', turns) - (redis.call('LPOS', turns, id) or 0))
 local delay = redis.call('HGET', turn, 'delay')
-return {'enter', id, delay, unsettled, math.max(ahead, 0), unpack(redis.call('HGETALL', directory))}
+local known = redis.call('HMGET', directory, 'id', 'user', 'tail', 'count', 'context', 'facts')
+return {'enter', id, delay, unsettled, math.max(ahead, 0), unpack(known)}

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from gateway import errors, keys
-from gateway.directory import Directory, LeaseLost
+from gateway.directory import Directory, Entry, LeaseLost
 from gateway.open_turns import AWAITED_MS, MAX_OPEN_TURNS, Entered, Joined, OpenTurns, Proposal, Unsettled
 from gateway.relay.delivery import Delivered
 from gateway.relay.queue import Folded, Queue, Settlement
-from gateway.store import Store
+from gateway.store import Store, times
 from mappings import completion
 from mappings.turn import ReplySegment
 
@@ -28,9 +28,9 @@ def proposal(**changes: Any) -> Proposal:
         "caller": uuid.uuid4().hex,
         "fingerprint": uuid.uuid4().hex,
         "webhook": "https://h/p?q=1",
-        "delay": timedelta(seconds=45),
-        "min_delay": timedelta(seconds=30),
-        "settle": timedelta(seconds=1.5),
+        "delay_ms": 45_000,
+        "min_delay_ms": 30_000,
+        "settle_ms": 1_500,
         "meta": b"{}",
         "message": "Au0A",
         "note": "Au0A",
@@ -56,19 +56,17 @@ async def record(open_turns: OpenTurns, one: Proposal) -> str:
 
 async def test_a_first_turn_enters_at_once_and_knows_nothing(open_turns: OpenTurns) -> None:
     one = proposal()
-    assert await enter(open_turns, one) == Entered(one.turn_id, one.delay, [], 0, {})
+    assert await enter(open_turns, one) == Entered(one.turn_id, timedelta(seconds=45), [], 0, None)
 
 
-async def test_what_was_recorded_is_known_to_the_next_turn(open_turns: OpenTurns) -> None:
+async def test_what_was_recorded_is_known_to_the_next_turn(open_turns: OpenTurns, store: Store) -> None:
     one = proposal()
     await enter(open_turns, one)
     assert await record(open_turns, one) == "posted"
     entered = await enter(open_turns, proposal())
-    assert entered.directory["id"] == "c-1"
-    assert entered.directory["tail"] == "Au0A"
-    assert entered.directory["context"] == "d"
+    assert entered.known == Entry("c-1", tail="Au0A", context="d")
     assert entered.unanswered == 1
-    assert entered.directory["webhook"] == one.webhook
+    assert (await Directory(store).show(CONVERSATION))["webhook"] == one.webhook
 
 
 async def test_turns_enter_in_the_order_of_their_acceptance(open_turns: OpenTurns) -> None:
@@ -94,10 +92,10 @@ async def test_turns_enter_in_the_order_of_their_acceptance(open_turns: OpenTurn
 
 
 async def test_an_identical_request_joins_the_one_that_is_posted(open_turns: OpenTurns) -> None:
-    one, again = proposal(fingerprint="same"), proposal(fingerprint="same", delay=timedelta(seconds=31))
+    one, again = proposal(fingerprint="same"), proposal(fingerprint="same", delay_ms=31_000)
     await enter(open_turns, one)
     await record(open_turns, one)
-    assert await open_turns.enter(CONVERSATION, again, PATIENCE) == Joined(one.turn_id, one.delay)
+    assert await open_turns.enter(CONVERSATION, again, PATIENCE) == Joined(one.turn_id, timedelta(seconds=45))
     assert await open_turns._store.redis.llen(CONVERSATION.turns) == 1
 
 
@@ -106,7 +104,7 @@ async def test_an_identical_request_waits_for_the_one_that_is_being_posted(open_
     await enter(open_turns, one)
     joining = asyncio.create_task(open_turns.enter(CONVERSATION, again, PATIENCE))
     await record(open_turns, one)
-    assert await joining == Joined(one.turn_id, one.delay)
+    assert await joining == Joined(one.turn_id, timedelta(seconds=45))
 
 
 async def test_a_turn_that_failed_is_forgotten_and_its_twin_takes_its_place(open_turns: OpenTurns) -> None:
@@ -386,7 +384,7 @@ async def test_what_the_bot_has_said_of_itself_for_a_turn_is_not_asked_for_again
     assert folded.reply_id == dead.turn_id
     await store.redis.delete(CONVERSATION.lock)  # its process has died, and the lease has run out
     retry = proposal(fingerprint="same", message="", note="")
-    assert await open_turns.enter(CONVERSATION, retry, PATIENCE) == Joined(dead.turn_id, dead.delay)
+    assert await open_turns.enter(CONVERSATION, retry, PATIENCE) == Joined(dead.turn_id, timedelta(seconds=45))
 
 
 async def test_a_late_word_does_not_bring_a_conversation_back_that_another_has_replaced(
@@ -426,7 +424,7 @@ async def test_a_reply_that_was_promised_to_a_webhook_goes_there(
 
 async def test_an_identical_request_joins_for_as_long_as_the_reply_waits(open_turns: OpenTurns, store: Store) -> None:
     week = timedelta(days=7)
-    one = proposal(fingerprint="same", delay=week, min_delay=week)
+    one = proposal(fingerprint="same", delay_ms=times.milliseconds(week), min_delay_ms=times.milliseconds(week))
     await enter(open_turns, one)
     await record(open_turns, one)
     await say(store, "Hello!")

@@ -17,7 +17,7 @@ from gateway.relay.delivery import Answered, Delivery, Outcome, Result
 from gateway.relay.queue import Folded, Queue
 from gateway.relay.worker import Worker, boot_clock
 from gateway.settings import Settings
-from gateway.store import Store
+from gateway.store import Store, times
 from mappings.turn import Picture, ReplySegment
 
 UPSTREAM_ID = "c-1"
@@ -60,9 +60,9 @@ async def open_turn(
         caller=uuid.uuid4().hex,
         fingerprint=fingerprint or uuid.uuid4().hex,
         webhook=webhook,
-        delay=delay,
-        min_delay=min_delay,
-        settle=settle,
+        delay_ms=times.milliseconds(delay),
+        min_delay_ms=times.milliseconds(min_delay),
+        settle_ms=times.milliseconds(settle),
         meta=msgspec.json.encode(META | {"tenant": tenant}),
         message="d0",
         sent_at=1,

@@ -178,7 +178,7 @@ class Posting:
         self._trace.plan = "created"
         self._trace.verdict = Verdict.SEED
         known = Known.of(flatten(turn.history))
-        digest = self._context.conversation_digest
+        digest = self._context.conversation.digest
         conversation = _Conversation(
             created, turn, known, {"context": digest} if digest else {}, is_found=True, is_created=True
         )
@@ -294,7 +294,7 @@ class Posting:
     async def _tell(self, conversation: _Conversation) -> None:
         """Tell the upstream what has changed of the conversation's context and of the user's facts."""
         carried, told, session = self._context, conversation.told, self._session
-        named, facts = carried.conversation_digest, carried.user_digest
+        named, facts = carried.conversation.digest, carried.user.digest
         try:
             if named != told.get("context", ""):
                 await session.describe(conversation.id, carried)

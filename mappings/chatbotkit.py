@@ -201,17 +201,17 @@ def decode_export(body: bytes) -> Page:
 
 
 def _about(context: Context) -> Iterator[str]:
-    user = context.user
-    if context.platform:
-        yield f"The site of this chat is {quoting.quote(context.platform)}."
+    conversation, user = context.conversation, context.user
+    if conversation.platform:
+        yield f"The site of this chat is {quoting.quote(conversation.platform)}."
     if user.username:
         yield f"The user's name is {quoting.quote(user.username)}."
     for name, value in user.attributes:
         yield f"A fact about the user: {quoting.quote(name)} is {quoting.quote(value)}."
     if user.freeform:
         yield f"What is known of the user is {quoting.quote_lines(user.freeform)}."
-    if context.freeform:
-        yield context.freeform
+    if conversation.freeform:
+        yield conversation.freeform
 
 
 def _seen(picture: Picture) -> str:

@@ -4,12 +4,15 @@ V1 says it with every request, a stateful upstream keeps it. The digests name a 
 when it has changed.
 """
 
+import functools
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any
+
+import msgspec
 
 from mappings import fates, quoting
 from mappings.turn import Picture
@@ -32,59 +35,84 @@ LANGUAGE_NAMES: Mapping[str, str] = {
 DIGEST_BYTES = 8
 MAX_URL_CHARACTERS = 2000
 
+_NULL = "null"
 
-@dataclass(frozen=True, slots=True)
-class UserFacts:
+MAX_KEPT = 1000
+MAX_KEPT_CHARACTERS = 4000
+"""How much of what bots are told is kept: so many conversations' facts, of so many characters as they came."""
+
+
+class ConversationFacts(msgspec.Struct, frozen=True, dict=True):
+    """What the upstream is to know of a conversation; None and empty: nothing was said.
+
+    `freeform` is added to the bot's prompt: one English sentence a line, always in the same order.
+    """
+
+    platform: str | None = None
+    freeform: str = ""
+    segment: bool | None = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Name what the conversation is told: another when any of it changes, empty where there is nothing to tell."""
+        return _digest(_text(self.platform), _text(self.freeform or None), json.dumps(self.segment))
+
+
+class UserFacts(msgspec.Struct, frozen=True):
     """What is known of the user. `attributes` are sorted by name; None and empty: nothing was said."""
 
     username: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     freeform: str | None = None
 
+    @property
+    def digest(self) -> str:
+        """Name what is known of the user, like the digest of a conversation's facts."""
+        pairs = [f"[{_text(name)}, {_text(value)}]" for name, value in self.attributes]
+        return _digest(_text(self.username), f"[{', '.join(pairs)}]" if pairs else _NULL, _text(self.freeform))
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the upstream is to know of a conversation and of its user.
 
-    `freeform` is added to the bot's prompt: one English sentence a line, always in the same order. A digest is empty
-    where there is nothing to know, so that a conversation of which nothing was ever said needs no call.
-    """
+class Context(msgspec.Struct, frozen=True):
+    """What the upstream is to know beside the messages; where a digest is empty, there is nothing to tell it."""
 
-    platform: str | None = None
-    freeform: str = ""
-    segment: bool | None = None
+    conversation: ConversationFacts = ConversationFacts()
     user: UserFacts = UserFacts()
-
-    @property
-    def conversation_digest(self) -> str:
-        """Name what the conversation is told; it changes when any of it does."""
-        return _digest(self.platform, self.freeform or None, self.segment)
-
-    @property
-    def user_digest(self) -> str:
-        """Name what is known of the user; it changes when any of it does."""
-        return _digest(self.user.username, self.user.attributes or None, self.user.freeform)
 
 
 def carry(request: wire.CompleteRequest, *, mode: fates.Mode = "full") -> Context:
     """Give the context that a request carries; nothing at all in mode `none`."""
     if mode == "none":
         return Context()
-    pairs = _said(request, "user_kv_pairs") or {}
-    return Context(
-        platform=_said(request, "platform"),
-        freeform="\n".join(
-            sentence(value) for name, sentence in _SENTENCES.items() if (value := _said(request, name)) is not None
-        ),
-        segment=_said(request, "segment"),
-        user=UserFacts(
-            username=_said(request, "user_display_name"),
-            attributes=tuple(
-                sorted((name, as_text(value)) for name, value in pairs.items() if name and value is not None)
+    return Context(_conversation_facts(request), _user_facts(request))
+
+
+def _conversation_facts(request: wire.CompleteRequest) -> ConversationFacts:
+    """Give what the conversation is told.
+
+    A bot's conversations are mostly told alike: what was told is kept, and found in 1.5 µs instead of written in 12.
+    """
+    values = _said_of_conversation(request)
+    key = values, type(request.start_message)  # the one field in which 1, 1.0 and true say different things
+    facts = _kept.get(key)
+    if facts is None:
+        facts = ConversationFacts(
+            platform=_said(request, "platform"),
+            freeform="\n".join(
+                sentence(value) for name, sentence in _SENTENCES.items() if (value := _said(request, name)) is not None
             ),
-            freeform=_said(request, "user_freeform"),
-        ),
-    )
+            segment=_said(request, "segment"),
+        )
+        if sum(len(value) for value in values if isinstance(value, str)) <= MAX_KEPT_CHARACTERS:
+            if len(_kept) >= MAX_KEPT:
+                del _kept[next(iter(_kept))]
+            _kept[key] = facts
+    return facts
+
+
+def _user_facts(request: wire.CompleteRequest) -> UserFacts:
+    pairs = request.user_kv_pairs or {}
+    attributes = sorted([(name, as_text(value)) for name, value in pairs.items() if name and value is not None])
+    return UserFacts(_said(request, "user_display_name"), tuple(attributes), _said(request, "user_freeform"))
 
 
 def picture(request: wire.CompleteRequest, *, stored: Picture | None = None) -> Picture | None:
@@ -98,7 +126,13 @@ def picture(request: wire.CompleteRequest, *, stored: Picture | None = None) -> 
 
 def as_text(value: wire.Scalar) -> str:
     """Write a fact as text: a string as it is, everything else as in JSON (30 → 30, 1.0 → 1.0, true → true)."""
-    return value if isinstance(value, str) else json.dumps(value)
+    match value:
+        case str():
+            return value
+        case bool() | None:
+            return json.dumps(value)
+        case _:
+            return repr(value)  # which JSON takes its numbers from
 
 
 def _said(request: wire.CompleteRequest, name: str) -> Any:
@@ -106,21 +140,15 @@ def _said(request: wire.CompleteRequest, name: str) -> Any:
     return value if fates.says_something(name, value) else None
 
 
-def _digest(*parts: object) -> str:
-    if all(part is None for part in parts):
+def _digest(*parts: str) -> str:
+    """Name some values, written as by `json.dumps`; a third of the time goes into writing it by hand."""
+    if all(part == _NULL for part in parts):
         return ""
-    return hashlib.blake2b(_as_json(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
+    return hashlib.blake2b(f"[{', '.join(parts)}]".encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-def _as_json(part: object) -> str:
-    """Write what a digest is of as `json.dumps` would, in a third of the time."""
-    match part:
-        case str():
-            return encode_basestring_ascii(part)
-        case tuple():
-            return f"[{', '.join(map(_as_json, part))}]"
-        case _:
-            return json.dumps(part) if part is not None else "null"
+def _text(text: str | None) -> str:
+    return _NULL if text is None else encode_basestring_ascii(text)
 
 
 def _language(code: str) -> str:
@@ -149,3 +177,6 @@ _SENTENCES: Mapping[str, Callable[[Any], str]] = {
     "prompt": lambda text: f"The prompt for this chat is {quoting.quote_lines(text)}.",
 }
 """The fields that are told in words, in the order of telling: short and general ones first, whole texts last."""
+
+_said_of_conversation = operator.attrgetter("platform", "segment", *_SENTENCES)
+_kept: dict[tuple[tuple[object, ...], type], ConversationFacts] = {}

@@ -67,7 +67,9 @@ def encode_context(context: Context) -> bytes:
     The freeform is replaced whole, an empty one clears it. Platform and segment are named only where they say
     anything: nothing says how V3 takes a null there, so they hold until another value is given.
     """
-    return wire.PatchConversation(**(_conversation_settings(context) | {"freeform": context.freeform})).body()
+    return wire.PatchConversation(
+        **(_conversation_settings(context) | {"freeform": context.conversation.freeform})
+    ).body()
 
 
 def encode_user(user_id: str, context: Context) -> bytes:
@@ -151,7 +153,8 @@ def _picture(message: wire.Message) -> Picture | None:
 
 
 def _conversation_settings(context: Context) -> dict[str, Any]:
-    return _said(platform=context.platform, freeform=context.freeform or None, segment=context.segment)
+    facts = context.conversation
+    return _said(platform=facts.platform, freeform=facts.freeform or None, segment=facts.segment)
 
 
 def _attached_media(picture: Picture) -> wire.AttachedMedia:

@@ -50,7 +50,7 @@ class ChatBotKit:
                 yield Call("POST", f"{CONVERSATION}/update", "when all of the history is there", whole)
         read = f"{CONVERSATION}/message/list?{chatbotkit.encode_page(None, order='desc')}"
         yield Call("GET", read, "where ChatBotKit has one that the gateway does not know", {})
-        if carried.user_digest:
+        if carried.user.digest:
             facts = json.loads(chatbotkit.encode_update(carried))
             yield Call("POST", f"{CONVERSATION}/update", "where ChatBotKit has not been told this", facts)
         told = chatbotkit.backstory(carried, picture=picture)

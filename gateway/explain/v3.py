@@ -54,14 +54,14 @@ class V3:
         adopts = "where V3 has one that the gateway does not know"
         yield Call("PATCH", CONVERSATION, adopts, json.loads(v3.encode_webhook(CALLBACK_URL)))
         yield Call("GET", CONVERSATION, adopts, {})
-        if carried.conversation_digest:
+        if carried.conversation.digest:
             yield Call(
                 "PATCH",
                 CONVERSATION,
                 "where V3 had the conversation already, and has not been told this",
                 json.loads(v3.encode_context(carried)),
             )
-        if carried.user_digest:
+        if carried.user.digest:
             yield Call(
                 "PUT",
                 f"/api/users/{quote(turn.user_id, safe='')}",

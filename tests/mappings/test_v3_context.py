@@ -9,15 +9,13 @@ from v1_requests import read, requests
 
 from gateway.sandbox.v3 import shapes
 from mappings import context, v3
-from mappings.context import Context, UserFacts
+from mappings.context import Context, ConversationFacts, UserFacts
 from mappings.turn import Picture
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EVERYTHING = Context(
-    platform="Qkkie",
-    freeform="Write in Spanish (es).",
-    segment=False,
-    user=UserFacts("Max", (("age", "30"), ("town", "Cádiz")), "Likes tea."),
+    ConversationFacts(platform="Qkkie", freeform="Write in Spanish (es).", segment=False),
+    UserFacts("Max", (("age", "30"), ("town", "Cádiz")), "Likes tea."),
 )
 
 

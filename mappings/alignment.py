@@ -1,6 +1,6 @@
 """Where the client's history ends in what is remembered of the upstream's transcript.
 
-Both sides are rows of codes, one for each message: `FROM_BOT` tells the speaker, the other bits name the text.
+Both sides are rows of codes (`mappings.codes`), one for each message.
 
 **The speakers are compared apart.** A reply reaches its client a minute after the upstream has spoken it, and whatever
 the user says in that minute comes before it in the client's history and after it in the upstream's. Only the order
@@ -19,8 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, takewhile
 
-FROM_BOT = 1 << 23
-TEXT = FROM_BOT - 1
+from mappings.codes import FROM_BOT, TEXT
 
 LOOK_BACK = 64
 """How many messages a client may be ahead. Further back nothing is looked for: one turn could not add so many."""

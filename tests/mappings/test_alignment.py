@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import alignment
-from mappings.alignment import FROM_BOT, TEXT, Alignment, Recent
+from mappings.alignment import Alignment, Recent
+from mappings.codes import FROM_BOT, TEXT
 
 
 def test_what_is_recent_is_read_only_as_far_as_somebody_looks() -> None:

@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import httpx
-import structlog.testing
 from pydantic import BaseModel, ConfigDict
 
+from gateway import logs
 from gateway.sandbox.chatbotkit.driver import ChatBotKitDriver
 from gateway.sandbox.v3.pictures import png
 from tests.flows.conftest import KEY, World
@@ -65,6 +65,17 @@ class Story(BaseModel):
     steps: list[Step]
 
 
+class Lines(list[dict[str, Any]]):
+    """The lines of the process's log, as they are written."""
+
+    def write(self, text: str) -> None:
+        """Take one line."""
+        self.append(json.loads(text))
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+
 @dataclass
 class Teller:
     """Tells one story in one world; `files` holds the requests that its steps name."""
@@ -79,10 +90,14 @@ class Teller:
 
     async def tell(self) -> dict[str, Any]:
         """Give the records of the story, by the names of their files."""
-        with structlog.testing.capture_logs() as log:
+        log = Lines()
+        logs.configure(stream=log)
+        try:
             for step in self.story.steps:
                 await self._take(step, log)
             await self.world.settled()
+        finally:
+            logs.configure()
         names = await self._names()
         records = {
             "answers": self.answers,

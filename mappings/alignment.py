@@ -17,7 +17,7 @@ the longest match of its kind, and a repeated "ok" is rather taken for a client 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice, takewhile
+from itertools import accumulate, takewhile
 
 from mappings.codes import FROM_BOT, TEXT
 
@@ -26,14 +26,11 @@ LOOK_BACK = 64
 
 
 class Recent:
-    """Codes of what the client holds, newest first; read (and so digested) only as far as somebody looks.
+    """Codes of what the client holds, newest first; read (and so digested) only as far as somebody looks."""
 
-    So many `at_once`: those that are nearly always looked at are read in half the time.
-    """
-
-    def __init__(self, newest_first: Iterable[int], *, at_once: int = 0) -> None:
+    def __init__(self, newest_first: Iterable[int]) -> None:
         self._unread = iter(newest_first)
-        self._read = list(islice(self._unread, at_once))
+        self._read: list[int] = []
 
     def __getitem__(self, index: int) -> int | None:
         """Give the code at `index`, where 0 is the newest; None where the history has begun."""
@@ -43,12 +40,6 @@ class Recent:
                 return None
             self._read.append(code)
         return self._read[index]
-
-    def begin_with(self, newest_first: list[int]) -> bool:
-        """Tell whether the newest are these, in this order."""
-        if len(self._read) < len(newest_first):
-            self._read += islice(self._unread, len(newest_first) - len(self._read))
-        return self._read[: len(newest_first)] == newest_first
 
     def behind(self, extra: int) -> Iterator[int]:
         """Give the codes from the newest but `extra` on."""
@@ -184,17 +175,6 @@ def align(recent: Recent, codes: Sequence[int], *, unanswered: int, whole: bool)
     `unanswered` of the user's last messages belong to turns whose reply has not reached the client: it may not hold
     them yet. `whole` says that `codes` is all that the upstream holds.
     """
-    # Nearly always the client holds just what is remembered, and `search` would find so, at four times the cost.
-    held = list(reversed(codes))
-    while held and held[-1] & FROM_BOT:  # what the client holds of these, and how, says little
-        held.pop()
-    if held and recent.begin_with(held):
-        return Alignment([], len(held), 0)
-    return search(recent, codes, unanswered=unanswered, whole=whole)
-
-
-def search(recent: Recent, codes: Sequence[int], *, unanswered: int, whole: bool) -> Alignment | None:
-    """Align any history, as `align` does."""
     remembered = _Remembered(codes, whole=whole)
     all_new = len(remembered.users) <= unanswered and not whole  # the client may not hold any of it
     lags = range(min(unanswered, len(remembered.users)) + 1)

@@ -8,6 +8,7 @@ client in front of that 217 and 162.
 import asyncio
 import contextlib
 import email.utils
+import functools
 import io
 import math
 import re
@@ -120,30 +121,25 @@ class HttpClient:
         self, method: str, route: direct.Route, headers: Mapping[str, str], content: bytes
     ) -> Answer:
         began = time.perf_counter()
-        exchange: direct.Exchange | None = None
-        status: int | None = None
+        exchange = direct.Exchange(self._connections)
         error_type = ""
         try:
             with Within(self._timeout_seconds):
-                exchange = await self._connections.send(method, route, headers, content)
-                status = exchange.status
-                body = await exchange.read(self._max_answer_bytes)
+                body = await exchange.run(method, route, headers, content, self._max_answer_bytes)
         except direct.TooLarge:
             error_type = failures.AnswerTooLarge.code
-            raise _too_large(self._max_answer_bytes, status) from None
+            raise _too_large(self._max_answer_bytes, exchange.status) from None
         except (aiohttp.ClientError, OSError) as error:
-            failed = failures.meaning(error, status)
+            failed = failures.meaning(error, exchange.status)
             error_type = failed.code
             raise failed from None  # see there
         except BaseException as error:  # the guard's refusal, or the caller gave up waiting
             error_type = type(error).__name__
             raise
         finally:
-            if exchange is not None:
-                exchange.close()
             seconds = time.perf_counter() - began
-            self._measure(method, status, error_type, seconds)
-        return Answer(status, exchange.headers, body, seconds)
+            self._measure(method, exchange.status, error_type, seconds)
+        return Answer(exchange.status or 0, exchange.headers, body, seconds)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -217,7 +213,7 @@ async def client(
     The calls of a client whose `peer` is named are measured.
     """
     resolver = dialing.Resolver(guard, lookup)
-    connector = aiohttp.TCPConnector(
+    connector = direct.Connector(
         resolver=resolver,
         socket_factory=dialing.socket_factory(guard),
         ssl=True if tls is None else tls,
@@ -274,6 +270,15 @@ def _wire_url(url: str) -> yarl.URL:
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the header {name!r} cannot be sent")  # its value may be a secret
+    if not _are_names(tuple(headers)) or not _HEADER_VALUE.fullmatch("".join(headers.values())):
+        [wrong, *_] = [
+            name
+            for name, value in headers.items()
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value)
+        ]
+        raise ValueError(f"the header {wrong!r} cannot be sent")  # its value may be a secret
+
+
+@functools.lru_cache(maxsize=256)  # a caller's calls have the same few headers
+def _are_names(names: tuple[str, ...]) -> bool:
+    return all(map(_HEADER_NAME.fullmatch, names))

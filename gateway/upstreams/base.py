@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from gateway import errors
 from mappings import fates
 from mappings.context import Context
@@ -24,8 +26,7 @@ class OutcomeUnknown(Exception):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call to the upstream, for the mapping log: `status` is None when no answer came."""
 
     name: str

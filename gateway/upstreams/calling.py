@@ -3,7 +3,6 @@
 Shared by the upstreams that are called over HTTP with a bearer key and answer errors as JSON with a `message`.
 """
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -53,12 +52,9 @@ class Calls:
         accept: str | None = None,
     ) -> http.Answer:
         """Make a call; `writes`: it must not be repeated when it may have had its effect."""
-        headers = self._headers | ({"Accept": accept} if accept else {})
-        attempt = functools.partial(
-            self._attempt, name, method, path, headers, body, writes=writes, conversation=conversation
-        )
-        try:
-            return await attempt(1)  # nearly always enough, and tenacity around it would be 2.6 % of a turn
+        headers = {**self._headers, "Accept": accept} if accept else self._headers
+        try:  # nearly always enough, and tenacity around it would be 2.6 % of a turn
+            return await self._attempt(name, method, path, headers, body, 1, writes=writes, conversation=conversation)
         except NotTaken as refused:
             first = refused
         retrying = tenacity.AsyncRetrying(
@@ -73,7 +69,9 @@ class Calls:
                     number = again.retry_state.attempt_number
                     if number == 1:
                         raise first
-                    return await attempt(number)
+                    return await self._attempt(
+                        name, method, path, headers, body, number, writes=writes, conversation=conversation
+                    )
         except NotTaken as refused:
             raise refused.outcome from refused
         raise AssertionError("tenacity ends by returning or raising")

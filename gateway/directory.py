@@ -1,7 +1,7 @@
 """Which upstream conversation belongs to a (tenant, bot, user), and what is known of it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from gateway import errors, keys
 from gateway.store import Store
 from mappings import reconcile
+from mappings.turn import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,22 @@ class Directory:
         return [Orphan(message_id, segment) for message_id, segment in answer[1:]]
 
     async def record_added(
-        self, conversation: keys.ConversationKeys, caller: str, turn_id: str, tail: str, *, restart: bool
+        self, conversation: keys.ConversationKeys, caller: str, turn_id: str, added: Sequence[Message], *, restart: bool
     ) -> None:
         """Remember messages that were added for the turn; `restart`: the user's side before them is another now."""
+        tail = reconcile.tail(added)
         mode, count = "restart" if restart else "add", len(tail) // reconcile.DIGEST_CHARACTERS
-        await self._record_messages(conversation, caller, turn_id, mode, tail, count, "", uuid.uuid4().hex)
+        await self._record_messages(conversation, caller, turn_id, mode, tail, count, "", uuid.uuid4().hex, len(added))
+
+    async def record_ours(
+        self, conversation: keys.ConversationKeys, caller: str, turn_id: str, added: Sequence[Message]
+    ) -> None:
+        """Remember messages of the bot's before they are added: they are none that the client has missed.
+
+        Whoever looks for those finds them under ids of the upstream's making.
+        """
+        digests = "".join(reconcile.digest(message) for message in added if message.from_bot)
+        await self._record_messages(conversation, caller, turn_id, "ours", digests)
 
     async def record_read(
         self,

@@ -129,6 +129,11 @@ class ConversationKeys:
         return f"{self._prefix}pull:{self.digest}"
 
     @property
+    def gap(self) -> str:
+        """Hash, TTL `TURN_TTL_SECONDS`, at rest a minute, owner gaps: what is needed to look for a lost callback."""
+        return f"{self.pull}:gap"
+
+    @property
     def seen(self) -> str:
         """Sorted set, TTL `TURN_TTL_SECONDS`, owner callbacks: upstream message ids taken, by when (Unix ms)."""
         return f"{self._prefix}seen:{self.digest}"

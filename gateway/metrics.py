@@ -248,7 +248,7 @@ SEGMENTS: Final = Family(
 
 RECOVERIES: Final = Counter(
     "gateway_recoveries_total",
-    "Replies that were found in the upstream's transcript, since no callback had brought them.",
+    "Replies, or parts of one, that were found in the upstream's transcript, since no callback had brought them.",
     registry=REGISTRY,
 )
 

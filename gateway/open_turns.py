@@ -244,7 +244,13 @@ class OpenTurns:
         """Settle a turn whose sender died, by what the transcript says; the caller must hold the place."""
         state: str = await self._store.run(
             "settle_turn",
-            [conversation.turns, conversation.lock, conversation.fingerprints, conversation.shard.turn(turn_id)],
+            [
+                conversation.turns,
+                conversation.lock,
+                conversation.fingerprints,
+                conversation.shard.turn(turn_id),
+                conversation.directory,
+            ],
             proposal.caller,
             turn_id,
             "posted" if posted else "forget",

@@ -97,6 +97,8 @@ class _Conversation:
     is_found: bool = False
     """Found or created by this turn: no earlier one can have posted to it from here."""
     is_created: bool = False
+    held: int = 0
+    """How many messages it had when it was found or created."""
 
 
 class Posting:
@@ -180,23 +182,37 @@ class Posting:
         known = Known.of(flatten(turn.history))
         digest = self._context.conversation.digest
         conversation = _Conversation(
-            created, turn, known, {"context": digest} if digest else {}, is_found=True, is_created=True
+            created,
+            turn,
+            known,
+            {"context": digest} if digest else {},
+            is_found=True,
+            is_created=True,
+            held=turn.history_segments,
         )
         await self._record(conversation)
         return conversation
 
     async def _adopt(self, found: str, turn: Turn) -> _Conversation:
         await self._session.adopt(found, self._means.replies.callback_url(self._place.conversation))
-        known = Known.of(await self._session.transcript(found))
+        transcript = await self._session.transcript(found)
         self._trace.plan = "adopted"
         # How many of the user's messages still wait for an answer is not known: no lag counts as a fork.
-        conversation = _Conversation(found, turn, known, unanswered=reconcile.TAIL_MESSAGES, is_found=True)
+        conversation = _Conversation(
+            found,
+            turn,
+            Known.of(transcript),
+            unanswered=reconcile.TAIL_MESSAGES,
+            is_found=True,
+            held=len(transcript),
+        )
         await self._record(conversation)
         return conversation
 
     async def _record(self, conversation: _Conversation) -> None:
         place, known = self._place, conversation.known
-        fields = {"tail": known.tail, "count": str(known.count), **conversation.told}
+        held = str(conversation.held)
+        fields = {"tail": known.tail, "count": str(known.count), "heard": held, "since": held, **conversation.told}
         if conversation.turn.user_id != place.incoming.turn.user_id:
             fields["user"] = conversation.turn.user_id
         if place.incoming.webhook is not None:  # where callbacks go that have waited for their conversation
@@ -204,7 +220,7 @@ class Posting:
         orphans = await self._means.directory.record(place.conversation, place.proposal.caller, conversation.id, fields)
         for orphan in orphans:  # replies to earlier turns, from before the directory was lost
             await self._means.queue.fold(
-                place.conversation, conversation.id, completion.decode_segment(orphan.segment), late=True
+                place.conversation, conversation.id, completion.decode_segment(orphan.segment), late=True, noted=False
             )
 
     # What was left behind
@@ -263,6 +279,7 @@ class Posting:
             case Continue() | Create():
                 await self._note((), decision)
             case CatchUp(add):
+                await self._announce(add)
                 try:
                     await self._session.add(conversation.id, add, datetime.now(UTC))
                 except errors.GatewayError as error:
@@ -279,13 +296,17 @@ class Posting:
                 self._trace.upstream_id = conversation.id
         return conversation
 
+    async def _announce(self, messages: Sequence[Message]) -> None:
+        place = self._place
+        await self._means.directory.record_ours(place.conversation, place.proposal.caller, place.turn_id, messages)
+
     async def _note(self, added: Sequence[Message], decision: Decision) -> None:
         if added or decision.restart:
             await self._means.directory.record_added(
                 self._place.conversation,
                 self._place.proposal.caller,
                 self._place.turn_id,
-                reconcile.tail(added),
+                added,
                 restart=decision.restart,
             )
 
@@ -351,6 +372,7 @@ class Posting:
         if self._means.keeps_what_it_speaks:
             return
         messages = [Message(from_bot=True, text=segment.text, id=segment.message_id) for segment in segments]
+        await self._announce(messages)
         try:
             await self._session.add(conversation.id, messages, datetime.now(UTC))
         except (errors.GatewayError, base.OutcomeUnknown, base.ConversationGone):
@@ -360,6 +382,6 @@ class Posting:
             place.conversation,
             place.proposal.caller,
             place.turn_id,
-            reconcile.tail(messages),
+            messages,
             restart=False,
         )

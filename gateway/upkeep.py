@@ -115,11 +115,12 @@ async def rebuild(
         else:
             try:
                 await session.adopt(one.id, replies.callback_url(conversation))
-                transcript = reconcile.Known.of(await session.transcript(one.id))
+                transcript = await session.transcript(one.id)
             except base.ConversationGone:
                 gone += 1
             else:
-                fields = ["tail", transcript.tail, "count", str(transcript.count)]
+                end, held = reconcile.Known.of(transcript), str(len(transcript))
+                fields = ["tail", end.tail, "count", str(end.count), "heard", held, "since", held]
                 fields += ["user", one.user_id] if user_id != one.user_id else []
                 taken = await _restore(store, conversation, one.id, fields)
                 restored, known = restored + taken, known + (not taken)

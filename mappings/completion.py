@@ -22,6 +22,7 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
     content_id: str | None = None
     tone: str | None = None
     moderation: tuple[str | None, str | None, str | None] | None = None
+    position: int | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Stored)
@@ -39,6 +40,7 @@ def encode_segment(segment: ReplySegment) -> str:
         content_id,
         segment.tone,
         (flag.category, flag.reasoning, flag.severity) if flag else None,
+        segment.position,
     )
     return msgspec.json.encode(stored).decode()
 
@@ -48,20 +50,21 @@ def decode_segment(stored: str) -> ReplySegment:
     raw = _DECODER.decode(stored)
     picture = None if raw.picture_url is None else Picture(raw.picture_url, raw.content_id)
     flag = None if raw.moderation is None else Moderation(*raw.moderation)
-    return ReplySegment(raw.message_id, raw.text, raw.sent_at, picture, raw.tone, flag)
+    return ReplySegment(raw.message_id, raw.text, raw.sent_at, picture, raw.tone, flag, raw.position)
 
 
 def order(arrived: Sequence[ReplySegment]) -> list[ReplySegment]:
-    """Order segments by when they were sent, then by their arrival.
+    """Order segments by when they were sent, in the same second by their position, then by their arrival.
 
-    One that does not say when it was sent stays behind the one that arrived before it.
+    One that does not say when it was sent, or its position, stays behind the one that arrived before it.
     """
-    keyed: list[tuple[float, int, ReplySegment]] = []
-    latest = float("-inf")
+    keyed: list[tuple[float, int, int, ReplySegment]] = []
+    latest, last = float("-inf"), 0
     for arrival, segment in enumerate(arrived):
         latest = latest if segment.sent_at is None else segment.sent_at
-        keyed.append((latest, arrival, segment))
-    return [segment for _, _, segment in sorted(keyed, key=lambda item: item[:2])]
+        last = last if segment.position is None else segment.position
+        keyed.append((latest, last, arrival, segment))
+    return [segment for *_, segment in sorted(keyed, key=lambda item: item[:3])]
 
 
 def complete(reply_id: str, arrived: Sequence[ReplySegment]) -> Completion:

@@ -100,7 +100,7 @@ class ReplySegment:
     """One atomic message of the bot: a piece of a reply, named by the upstream's message id.
 
     `sent_at` is in Unix seconds, as the upstream said it; None where it said nothing. `text` may be empty beside a
-    picture.
+    picture. `position` is how many messages the upstream held with this one; None where it did not say.
     """
 
     message_id: str
@@ -109,6 +109,7 @@ class ReplySegment:
     picture: Picture | None = None
     tone: str | None = None
     moderation: Moderation | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,13 +129,22 @@ def decode_callback(body: bytes, *, fallback_id: str) -> Received:
     again; where nothing does, `fallback_id` names it: rather a segment twice than a segment lost.
     """
     callback = _decode(wire.MessageCreated, body)
-    message = callback.message
+    message, position = callback.message, callback.conversation_messages_count
     if message.from_bot is False:
         return Received(callback.conversation_id, None)
-    return Received(callback.conversation_id, _segment(message, message.id or _derived_id(callback) or fallback_id))
+    message_id = message.id or _derived_id(message.text, message.sent_at, position) or fallback_id
+    return Received(callback.conversation_id, _segment(message, message_id, position))
 
 
-def _segment(message: wire.Message, message_id: str) -> ReplySegment:
+def callback_ids(message: Message, position: int) -> frozenset[str]:
+    """Give the ids under which the callback of a message in a transcript is known, whatever it said of itself."""
+    derived = (
+        _derived_id(message.text, sent_at, count) for sent_at in (message.sent_at, None) for count in (position, None)
+    )
+    return frozenset(name for name in (message.id, *derived) if name)
+
+
+def _segment(message: wire.Message, message_id: str, position: int | None = None) -> ReplySegment:
     flag = message.moderation
     return ReplySegment(
         message_id=message_id,
@@ -144,6 +153,7 @@ def _segment(message: wire.Message, message_id: str) -> ReplySegment:
         picture=_picture(message),
         tone=message.message_tone,
         moderation=Moderation(flag.category, flag.reasoning, flag.severity) if flag else None,
+        position=position,
     )
 
 
@@ -166,11 +176,11 @@ def _said(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _derived_id(callback: wire.MessageCreated) -> str | None:
-    position = (callback.conversation_messages_count, callback.message.sent_at)
-    if position == (None, None):
+def _derived_id(text: str, sent_at: float | None, count: int | None) -> str | None:
+    place = (count, sent_at)
+    if place == (None, None):
         return None
-    return hashlib.blake2b(repr((position, callback.message.text)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr((place, text)).encode(), digest_size=16).hexdigest()
 
 
 def _decode(shape: type[Shape], body: bytes) -> Shape:

@@ -7,7 +7,7 @@ from gateway.store import Store
 PERMANENT = re.compile(r"gw:\{s\d+\}:(due|dead|fence|breakers|pulls|due:([0-9a-f]{16}|-))")
 
 DECLARED = re.compile(
-    r"gw:\{s\d+\}:((reply|turn):.+|(conv|turns|lock|prints|outbox|pull|seen|orphans|idem):[0-9a-f]{32}"
+    r"gw:\{s\d+\}:((reply|turn):.+|(conv|turns|lock|prints|outbox|pull|seen|orphans|idem):[0-9a-f]{32}|pull:[0-9a-f]{32}:gap"
     r"|(breaker|picture):[0-9a-f]{32}|uploads:[0-9a-f]{16})"
 )
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from gateway import errors, keys, metrics
+from gateway.relay import gaps
 from gateway.relay.delivery import Reason, backoff
 from gateway.relay.pulls import AskedMeanwhile, Pull, Pulls, Result
 from gateway.relay.queue import Queue
@@ -38,6 +39,9 @@ STORE_PAUSE_SECONDS = 0.25
 
 MAX_FAILURES = 8
 """Failures after which a reply is given up: with the pauses of `delivery.backoff`, after about two hours."""
+
+MAX_LOOKS = 3
+"""Looks at a transcript for what the upstream has told that it holds; what is not there by then will not be."""
 
 MAX_TAKEOVERS = 5
 """Claims in a row that nobody ended, after which a reply is taken to be what ended them."""
@@ -99,6 +103,7 @@ class Puller:
     ) -> None:
         self._pulls = pulls
         self._queue = queue
+        self._gaps = gaps.Gaps(pulls.store)
         self._sources = sources
         self._observer = observer
         self._lease = bounds.lease
@@ -197,6 +202,8 @@ class Puller:
             return await self._fail(pull, Trouble("not ended", is_final=True))
         try:
             async with self._holding(pull):
+                if pull.is_gap:
+                    return await self._mend(pull, source)
                 found = await self._look(pull, source) if pull.claims > 1 or not pull.asked else None
                 asked = await self._pulls.renew(pull, self._lease)
                 if asked is None:
@@ -229,6 +236,27 @@ class Puller:
         for reply in spoken.replies:
             await self._fold(pull, reply)
         return None if spoken.waiting else Result("found", messages=len(spoken.replies))
+
+    async def _mend(self, pull: Pull, source: Source) -> Result:
+        """Look for what no callback has brought, and fold it where it belongs."""
+        known = await self._gaps.look(pull)
+        if known is None:
+            await self._gaps.close(pull, 0)
+            return Result("nothing")
+        missed, count = await gaps.read(source, pull, known)
+        if await self._pulls.renew(pull, self._lease) is None:
+            raise LeaseLost
+        found = 0
+        for one in missed:
+            folded = await self._queue.fold(pull.conversation, pull.upstream_id, one.segment, late=one.is_late)
+            metrics.SEGMENTS(outcome=folded.outcome).inc()
+            found += folded.outcome in {"opened", "folded", "answered"}
+        if found:
+            metrics.RECOVERIES.inc()
+        if count < known.told and pull.failures + 1 < MAX_LOOKS:
+            return await self._fail(pull, Trouble("not there yet"))
+        await self._gaps.close(pull, max(count, known.told))
+        return Result("found" if found else "nothing", messages=found)
 
     async def _take(self, pull: Pull, source: Source, heard: generation.Heard, asked: str) -> Result:
         """Fold what the bot said into the conversation's reply. A claim that is another's by now changes nothing."""
@@ -268,6 +296,9 @@ class Puller:
             pause = max(backoff(pull.failures + 1, FIRST_PAUSE, self._draw()), trouble.pause)
             await self._pulls.end(pull, "retry", pause=pause)
             return Result("retry", cause=trouble.cause, status=trouble.status)
+        if pull.is_gap:  # nobody awaits it; the next turn brings another key, and its callbacks show the gap again
+            await self._pulls.end(pull, "done")
+            return Result("given_up", cause=trouble.cause, status=trouble.status)
         try:
             letter = await self._pulls.give_up(pull, Reason.NO_REPLY, trouble.cause, trouble.status)
         except AskedMeanwhile:

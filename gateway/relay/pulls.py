@@ -62,7 +62,8 @@ class Pull:
 
     `posted` messages of the user await a reply. `claims` counts those since it was asked for, with this one,
     `takeovers` the ones in a row before it that nobody ended, `failures` those that failed. `brief` is None when it
-    cannot be unsealed any more. `fence` names this claim.
+    cannot be unsealed any more. `fence` names this claim. `is_gap`: no reply is to be pulled, but what
+    no callback has brought is to be looked for (see `gaps`).
     """
 
     conversation: keys.ConversationKeys
@@ -76,6 +77,12 @@ class Pull:
     fence: int
     meta: Mapping[str, object]
     brief: Brief | None
+    is_gap: bool = False
+
+    @property
+    def name(self) -> str:
+        """By what the queue knows it."""
+        return f"{self.conversation.digest}:gap" if self.is_gap else self.conversation.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +155,14 @@ class Pulls:
     async def renew(self, pull: Pull, lease: timedelta) -> str | None:
         """Hold the claim for longer; give the turn that is asked for by now, None when the claim is another's."""
         is_ours, asked = await self.store.run(
-            "renew_pull", _keys(pull), pull.conversation.digest, pull.fence, times.milliseconds(lease)
+            "renew_pull", _keys(pull), pull.name, pull.fence, times.milliseconds(lease)
         )
         return asked if is_ours else None
 
     async def end(self, pull: Pull, ending: Ending, *, asked: str = "", pause: timedelta = timedelta()) -> Ended:
         """End the claim: `done` when the reply to turn `asked` is there, `retry` after a pause, `release` unused."""
         ended: Ended = await self.store.run(
-            "end_pull", _keys(pull), pull.conversation.digest, pull.fence, ending, asked, times.milliseconds(pause)
+            "end_pull", _keys(pull), pull.name, pull.fence, ending, asked, times.milliseconds(pause)
         )
         return ended
 
@@ -216,13 +223,14 @@ class Pulls:
     def _read(self, claim: Sequence[str]) -> Pull:
         flat = iter(claim[2:])
         fields = dict(zip(flat, flat, strict=True))
-        bytes.fromhex(claim[0])  # what its keys are derived from
-        conversation = keys.ConversationKeys(claim[0])
+        digest, _, kind = claim[0].partition(":")
+        bytes.fromhex(digest)  # what its keys are derived from
+        conversation = keys.ConversationKeys(digest)
         opened = self._sealer.open(fields["sealed"], conversation.pull)
         return Pull(
             conversation=conversation,
             upstream_id=fields["upstream"],
-            message=fields["message"],
+            message=fields.get("message", ""),
             asked=fields.get("asked", ""),
             posted=int(claim[1]),
             claims=int(fields["claims"]),
@@ -231,6 +239,7 @@ class Pulls:
             fence=int(fields["fence"]),
             meta=read_meta(fields["meta"]),
             brief=None if opened is None else msgspec.json.decode(opened, type=Brief),
+            is_gap=kind == "gap",
         )
 
 
@@ -239,4 +248,4 @@ def _nobody(_due: datetime) -> None:
 
 
 def _keys(pull: Pull) -> list[str]:
-    return [pull.conversation.shard.pulls, pull.conversation.pull]
+    return [pull.conversation.shard.pulls, pull.conversation.gap if pull.is_gap else pull.conversation.pull]

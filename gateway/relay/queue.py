@@ -137,7 +137,8 @@ class Queue:
         """Take a segment, once: into the waiting reply, or as the first of one that answers the open turns.
 
         `upstream_id` is the conversation that the upstream names. A `late` segment answers none of the turns that are
-        open now: it came before them. One that is not `noted` is left out of what is known of the transcript.
+        open now: it came before them. One that is not `noted` is left out of what is known of the transcript: it is
+        known already, or not there yet.
         `answers` names the turn that is being posted where it surely is the segment's.
         """
         shard = conversation.shard
@@ -165,10 +166,12 @@ class Queue:
             keys.TURN_TTL_SECONDS,
             keys.REPLY_TTL_SECONDS,
             MAX_IDS,
-            reconcile.tail([Message(from_bot=True, text=segment.text)]) if noted and not late else "",
+            reconcile.tail([Message(from_bot=True, text=segment.text)]) if noted else "",
             keys.TAIL_CHARACTERS,
             keys.ANSWERS_CHANNEL,
             answers,
+            "" if segment.position is None else segment.position,
+            "1" if noted else "",
         )
         if not rest:
             return Folded(outcome)

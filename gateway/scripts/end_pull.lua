@@ -2,7 +2,7 @@
 -- End a claim: the reply is there, or it is to be tried again, or this process cannot go on with it.
 --
 -- KEYS  1 pulls  2 pull
--- ARGV  1 offset ms  2 conversation digest  3 fence  4 'done', 'retry' or 'release'
+-- ARGV  1 offset ms  2 what: conversation digest, ':gap' behind it or not  3 fence  4 'done', 'retry' or 'release'
 --       5 turn id that was asked for when the pull began, or ''  6 pause ms
 -- Returns 'done'   nothing is to be pulled any more; what was kept for it is gone
 --         'again'  it is to be pulled again: the user has spoken meanwhile, or a failure is to be made good

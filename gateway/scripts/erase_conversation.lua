@@ -19,6 +19,7 @@ for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
   for turn in string.gmatch(fields[2] or '', '[^,]+') do erase(prefix .. 'turn:' .. turn) end
   erase(reply)
 end
-redis.call('ZREM', KEYS[9], ARGV[3])
+redis.call('ZREM', KEYS[9], ARGV[3], ARGV[3] .. ':gap')
+erase(KEYS[5] .. ':gap')
 for number = 1, 7 do erase(KEYS[number]) end
 return erased

@@ -10,6 +10,8 @@
 --       16 digest by which the conversation's tail remembers the message, '' for one that it does not
 --       17 longest tail, in characters  18 channel on which clients that wait for an answer are told of it
 --       19 id of a turn that is being posted and that the segment surely answers, '' for none
+--       20 how many messages the upstream says it holds with this one, '' when it does not say
+--       21 '1' for a message that the upstream holds and that is not counted yet
 -- Returns {'foreign'}    another conversation's callback, and not the former one's: nothing is changed
 --         {'duplicate'}  the message id was taken before
 --         {'orphan'}     neither the conversation nor a webhook is known yet: kept
@@ -17,6 +19,7 @@
 --         {'opened'|'folded', reply id, due ms}
 --         {'answered', turn id, due ms}  taken into the answer that a client waits for
 -- include _due
+-- include _gap
 local LONG_WAIT_SECONDS = 3600 -- a turn is remembered for much longer anyway
 
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -33,7 +36,7 @@ local function note(digest)
   if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', 1) end
 end
 
-local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta', 'answering', 'former')
+local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta', 'answering', 'former', 'heard', 'told', 'since')
 -- The conversation that was left for this one answers what was posted there, and is no part of what is known of this.
 local is_left = known[1] and known[1] ~= ARGV[4]
 if is_left and known[5] ~= ARGV[4] then return {'foreign'} end
@@ -53,8 +56,11 @@ if head and not is_scheduled(due_queue, lost[1], head) then
   schedule(due_queue, lost[1], head, math.max(tonumber(lost[2]), now))
 end
 
+local held = not is_left and tonumber(ARGV[20])
+-- The turns that are open were posted when later ones had come already, or they would be answered by those.
+local is_overtaken = held and known[7] and held < tonumber(known[7])
 local answered, is_posting, promised = {}, {}, nil
-if ARGV[12] == '' then
+if ARGV[12] == '' and not is_overtaken then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
     local turn = redis.call('HMGET', turn_key(id), 'state', 'webhook', 'reply', 'left')
     is_posting[id] = turn[1] == 'posting'
@@ -82,13 +88,31 @@ if not known[1] or (#answered == 0 and not gathering and redis.call('LLEN', outb
   return {'orphan'}
 end
 redis.call('HDEL', orphans, message_id) -- it may have been one until now
+local forgot = redis.call('EXISTS', seen) == 0
 redis.call('ZADD', seen, now, message_id)
 redis.call('ZREMRANGEBYRANK', seen, 0, -1 - most_ids)
 redis.call('EXPIRE', seen, ARGV[13])
+local posted = 0
 for _, id in ipairs(answered) do
-  if is_posting[id] then note(redis.call('HGET', turn_key(id), 'note') or '') end
+  if is_posting[id] then
+    local message = redis.call('HMGET', turn_key(id), 'note', 'message')
+    note(message[1] or '')
+    if message[2] ~= '' then posted = posted + 1 end
+  end
 end
 if not is_left then note(ARGV[16]) end
+
+-- What the upstream holds, and what of it is known; how long what has come waits for what is missing.
+local lacks = false
+if ARGV[21] ~= '' and not is_left and (known[6] or held) then
+  local heard = known[6] and known[6] + 1 + posted or held -- nothing was counted before this
+  local told, since = math.max(known[7] or 0, held or 0), known[8] or heard
+  if forgot and known[7] then since = known[7] end -- whatever came before this would seem never to have come
+  redis.call('HSET', directory, 'heard', heard, 'told', told, 'since', since)
+  local kept = held and redis.call('HMGET', prefix .. 'pull:' .. ARGV[3], 'sealed', 'meta')
+  lacks = held and watch(prefix, ARGV[3], kept, ARGV[4], told > heard, now, ARGV[13])
+end
+local function patience(settle) return lacks and math.max(settle, HOLD_MS) or settle end
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
 local function fall_due(id, due)
@@ -98,11 +122,12 @@ local function fall_due(id, due)
   end
 end
 local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, delay)
-  local due = math.max(base, now + settle)
+  local due = math.max(base, now + patience(settle))
   local tenant = string.match(meta, '"tenant":"(%x+)"') or '-'
   redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'tenant', tenant, 'webhook', webhook, 'meta', meta,
     'turns', turn_ids, 'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle,
     'opened_at', now, 'count', 1, 'segment:1', segment, 'picture', has_picture)
+  if held then redis.call('HSET', reply_key(id), 'upto', held) end
   redis.call('RPUSH', outbox, id)
   local keep = math.ceil((due - now) / 1000) + reply_ttl -- a delay must not outlast what waits for it
   redis.call('EXPIRE', reply_key(id), keep)
@@ -116,7 +141,7 @@ local function answer(id, settle)
   if settle then redis.call('HSET', turn, 'settle', settle, 'opened_at', now) end
   settle = settle or redis.call('HGET', turn, 'settle')
   local count = redis.call('HINCRBY', turn, 'count', 1)
-  local due = math.min(now + settle, redis.call('HGET', turn, 'opened_at') + ARGV[10])
+  local due = math.min(now + patience(settle), redis.call('HGET', turn, 'opened_at') + ARGV[10])
   redis.call('HSET', turn, 'segment:' .. count, segment, 'quiet', due)
   redis.call('HSET', directory, 'answering', id)
   redis.call('PUBLISH', ARGV[18], id)
@@ -165,6 +190,15 @@ end
 
 local base = now
 local tail = redis.call('LINDEX', outbox, -1)
+if is_overtaken then -- it goes before what has overtaken it, where that is still here
+  for _, id in ipairs(redis.call('LRANGE', outbox, 0, -1)) do
+    local place = redis.call('HMGET', reply_key(id), 'upto', 'frozen')
+    if not place[2] and place[1] and tonumber(place[1]) > held then
+      tail = id
+      break
+    end
+  end
+end
 local webhook, meta = known[2], known[3] or ''
 if tail then
   local reply = redis.call('HMGET', reply_key(tail), 'webhook', 'meta', 'frozen', 'picture', 'count', 'base', 'settle',
@@ -175,8 +209,9 @@ if tail then
     if tonumber(reply[5]) < tonumber(ARGV[11]) and not second_picture then
       local count = redis.call('HINCRBY', reply_key(tail), 'count', 1)
       redis.call('HSET', reply_key(tail), 'segment:' .. count, segment)
+      if held and not is_overtaken then redis.call('HSET', reply_key(tail), 'upto', held) end
       if has_picture == '1' then redis.call('HSET', reply_key(tail), 'picture', '1') end
-      local quiet = math.min(now + reply[7], reply[8] + ARGV[10])
+      local quiet = math.min(now + patience(reply[7]), reply[8] + ARGV[10])
       local due = math.max(tonumber(reply[6]), quiet)
       fall_due(tail, due)
       return {'folded', tail, due}

@@ -21,6 +21,7 @@
 --       `unanswered` counts the earlier turns whose reply has not reached the client; the rest is the directory's,
 --       null where it knows none
 -- include _tail
+-- include _gap
 local directory, turns, lock, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, caller, fingerprint = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
@@ -56,6 +57,7 @@ if not state or is_over then
   -- for a client who waits stays: it is his, whatever it answers.
   if is_over then
     redis.call('HDEL', turn, 'unproven')
+    if ARGV[11] ~= '' then count_message(directory, -1) end
     if ARGV[18] ~= '' then forget_note(directory, ARGV[18]) end
   end
   state = is_over and 'posting' or 'queued'

@@ -16,7 +16,7 @@ if former and former ~= ARGV[3] then
     if redis.call('HGET', turn, 'state') == 'posted' then redis.call('HSETNX', turn, 'left', former) end
   end
 end
-redis.call('HDEL', KEYS[1], 'tail', 'count', 'user', 'context', 'facts', 'answering')
+redis.call('HDEL', KEYS[1], 'tail', 'count', 'user', 'context', 'facts', 'answering', 'heard', 'told', 'since', 'ours')
 redis.call('HSET', KEYS[1], 'id', ARGV[3], unpack(ARGV, 6))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 local waiting = {}

@@ -4,12 +4,24 @@
 -- KEYS  1 directory  2 lock  3 turn
 -- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 longest tail, in characters
 --       4 'add' (messages came to it), 'restart' (the same, and the client's side of it is another from now on) or
---         'replace' (it was read: this is its end)
+--         'replace' (it was read: this is its end), or 'ours' (messages of the bot's are about to be added)
 --       5 digests  6 how many for 'add', the whole count for 'replace'  7 the tail as the reader knew it, for 'replace'
 --       8 '1' when what was read holds the turn's own message, for 'replace'; names this call otherwise
+--       9 how many came, for 'add'
 -- Returns 1 when it is remembered (by this call or the one that it repeats), 0 when the lease has passed to another.
+local MOST_OURS = 256 -- characters
 local directory, turn, mode, digests = KEYS[1], KEYS[3], ARGV[4], ARGV[5]
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+if mode == 'ours' then
+  local known = redis.call('HMGET', directory, 'ours', 'heard')
+  local ours = (known[1] or '') .. digests
+  if #ours > MOST_OURS and known[2] then -- those are forgotten, so that nothing as old may be looked for
+    redis.call('HSET', directory, 'since', known[2])
+    ours = digests
+  end
+  redis.call('HSET', directory, 'ours', ours)
+  return 1
+end
 local tail = redis.call('HGET', directory, 'tail') or ''
 if mode == 'replace' then
   if ARGV[8] ~= '' then redis.call('HDEL', turn, 'note') end
@@ -26,4 +38,5 @@ elseif redis.call('HEXISTS', directory, 'count') == 1 then
   redis.call('HINCRBY', directory, 'count', ARGV[6])
 end
 redis.call('HSET', directory, 'tail', string.sub(tail .. digests, -ARGV[3]))
+if redis.call('HEXISTS', directory, 'heard') == 1 then redis.call('HINCRBY', directory, 'heard', ARGV[9]) end
 return 1

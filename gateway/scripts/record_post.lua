@@ -9,8 +9,10 @@
 --       15 turn TTL s  16.. directory fields
 -- Returns the turn's state: 'posted', 'answered' or 'delivered' (the reply outran the upstream's word), or 'lost' when
 -- this caller's lease has passed to another, who found no trace of the message and forgot the turn.
+-- include _gap
 local directory, lock, turn, fingerprints, turns, id = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[8]
-local state = redis.call('HGET', turn, 'state')
+local posting = redis.call('HMGET', turn, 'state', 'message')
+local state = posting[1]
 local holder = redis.call('GET', lock)
 if holder ~= ARGV[2] then
   -- A lease that has run out unnoticed is as good as held, but for a conversation that was replaced meanwhile.
@@ -18,6 +20,9 @@ if holder ~= ARGV[2] then
   if holder or state ~= 'posting' or (known and known ~= ARGV[3]) then return state or 'lost' end
 end
 local is_over = redis.call('HDEL', turn, 'unproven') == 1
+local known = redis.call('HMGET', directory, 'heard', 'told')
+local heard, told = tonumber(known[1]), tonumber(known[2])
+if state == 'posting' and posting[2] ~= '' and heard then heard = redis.call('HINCRBY', directory, 'heard', 1) end
 if state == 'posting' then
   state = 'posted'
   local time = redis.call('TIME')
@@ -53,6 +58,13 @@ if state == 'posted' and ARGV[13] ~= '' then
   redis.call('EXPIRE', KEYS[7], ARGV[15])
   redis.call('HDEL', KEYS[7], 'failures') -- those of a message before, which may be looked for earlier, not later
   redis.call('ZADD', KEYS[6], 'LT', now + ARGV[13], ARGV[12])
+end
+-- A reply that has come, or an earlier one, may lack something: its key is the one that it was looked for with.
+local is_missing = heard and told and told > heard
+if ARGV[14] ~= '' and told and (is_missing or state ~= 'posted') then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+  watch(ARGV[9], ARGV[12], {ARGV[14], ARGV[5]}, ARGV[3], is_missing, now, ARGV[15])
 end
 redis.call('HSET', directory, 'id', ARGV[3], 'meta', ARGV[5], unpack(ARGV, 16))
 if ARGV[4] ~= '' then redis.call('HSET', directory, 'webhook', ARGV[4]) end

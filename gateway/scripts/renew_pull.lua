@@ -2,7 +2,7 @@
 -- Hold a claim for longer.
 --
 -- KEYS  1 pulls  2 pull
--- ARGV  1 offset ms  2 conversation digest  3 fence  4 lease ms
+-- ARGV  1 offset ms  2 what: conversation digest, ':gap' behind it or not  3 fence  4 lease ms
 -- Returns {1, turn id that is asked for now or ''}, or {0, ''} when the lease has passed to another.
 local fields = redis.call('HMGET', KEYS[2], 'fence', 'lease_until', 'asked')
 if fields[1] ~= ARGV[3] or not fields[2] then return {0, ''} end

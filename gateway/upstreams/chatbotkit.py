@@ -21,6 +21,7 @@ from gateway.upstreams.base import Call, ConversationGone, Listed, OutcomeUnknow
 from gateway.upstreams.pulling import Spoken
 from mappings import chatbotkit, context, fates, generation, reconcile
 from mappings.errors import MalformedAnswer
+from mappings.missed import Held
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 from mappings.wire import chatbotkit as wire
 
@@ -149,6 +150,12 @@ class ChatBotKitSession(calling.Calls):
             if len(users) == user_messages:
                 break
         return Spoken(replies[:answering][::-1], waiting, users[0].text if users else None)
+
+    async def held(self, conversation_id: str) -> Sequence[Held]:
+        """Read what was said; that nothing calls back from here, nothing can be missed."""
+        return [
+            Held(message, frozenset(filter(None, [message.id]))) for message in await self.transcript(conversation_id)
+        ]
 
     async def hear(self, conversation_id: str, told: str) -> generation.Outcome:
         """Let the bot speak from where the conversation stands."""

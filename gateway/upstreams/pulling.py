@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.upstreams.base import Call
 from mappings import fates, generation
+from mappings.missed import Held
 from mappings.turn import Message
 
 
@@ -31,6 +32,9 @@ class Source(Protocol):
 
     async def spoken(self, conversation_id: str, user_messages: int) -> Spoken:
         """Read what was said since the first of the user's last so many messages."""
+
+    async def held(self, conversation_id: str) -> Sequence[Held]:
+        """Read all that the upstream holds, oldest first."""
 
     async def hear(self, conversation_id: str, told: str) -> generation.Outcome:
         """Let the bot speak, and listen until it has ended, which may take many minutes.

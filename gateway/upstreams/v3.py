@@ -13,6 +13,7 @@ from gateway.upstreams.pulling import Spoken
 from mappings import fates, generation, v3
 from mappings.context import Context
 from mappings.errors import MalformedAnswer
+from mappings.missed import Held
 from mappings.turn import Message, Picture, Received, ReplySegment, Turn
 
 DIALECT: Final = "v3"
@@ -123,6 +124,11 @@ class V3Session(calling.Calls):
         first = users[-user_messages:][0]
         replies = [message for message in transcript[first:] if message.from_bot]
         return Spoken(replies, waiting=users[-1] == len(transcript) - 1, last=transcript[users[-1]].text)
+
+    async def held(self, conversation_id: str) -> Sequence[Held]:
+        """Read the conversation, each message with the ids that its callback may have borne."""
+        transcript = await self.transcript(conversation_id)
+        return [Held(message, v3.callback_ids(message, place)) for place, message in enumerate(transcript, 1)]
 
     async def hear(self, conversation_id: str, told: str) -> generation.Outcome:  # noqa: ARG002 — V3 speaks by itself
         """Hear nothing: V3's bots speak by themselves."""

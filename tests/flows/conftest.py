@@ -54,6 +54,12 @@ class World:
         while (await Queue(self.gateway.store).count()).pending:
             await asyncio.sleep(0.01)
 
+    async def counted(self) -> tuple[int, int]:
+        """Give how many messages its one conversation has, and how many of them the gateway knows of."""
+        [conversation] = await self.sandbox.conversations()
+        [entry] = [key async for key in self.gateway.store.redis.scan_iter("*conv:*")]
+        return len(conversation["messages"]), int(await self.gateway.store.redis.hget(entry, "heard"))
+
     def pass_time(self, elapsed: timedelta) -> None:
         """Move the relay's clock ahead."""
         self.gateway.store.clock_offset_ms += round(elapsed.total_seconds() * 1000)

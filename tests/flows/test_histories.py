@@ -118,7 +118,7 @@ async def test_a_reply_from_the_conversation_that_was_left_reaches_its_client(st
         assert delivery["json"]["id"] == before.json()["message_id"]
         await world.sandbox.bot_says(new["id"], "from now")
         [delivery] = await world.sandbox.deliveries(1, path="/b")
-        assert delivery["json"]["completion"] == ["from now"]
+        assert delivery["json"]["completion"] == ["You said “q3”.", "from now"]  # the lost one shows by now
         assert delivery["json"]["id"] == after.json()["message_id"]
         # What was said there is not taken for part of the new conversation.
         history = [*forked, user("q3"), bot("from now")]

@@ -13,6 +13,12 @@ async def posts_of(world: World, text: str) -> int:
     return sum(call["status"] == 202 and call["json"]["message"]["text"] == text for call in calls)
 
 
+async def all_counted(world: World) -> None:
+    await world.sandbox.idle()
+    held, heard = await world.counted()
+    assert heard == held
+
+
 async def test_a_message_whose_post_failed_is_posted_by_the_retry_whatever_the_bot_said_meanwhile(world: World) -> None:
     await world.complete(message="one")
     await world.sandbox.deliveries(1)
@@ -33,6 +39,7 @@ async def test_a_message_whose_post_failed_is_posted_by_the_retry_whatever_the_b
 
     assert again.status_code == 200
     assert await posts_of(world, "two") == 1
+    await all_counted(world)
 
 
 async def test_a_message_is_acknowledged_whatever_the_bot_said_while_it_was_being_posted(world: World) -> None:
@@ -50,6 +57,7 @@ async def test_a_message_is_acknowledged_whatever_the_bot_said_while_it_was_bein
     accepted = await asking
     assert await posts_of(world, "two") == 1
     assert accepted.status_code == 200
+    await all_counted(world)
 
 
 async def test_a_message_whose_post_was_answered_by_nobody_but_the_bot_is_posted_once(world: World) -> None:
@@ -71,3 +79,4 @@ async def test_a_message_whose_post_was_answered_by_nobody_but_the_bot_is_posted
     assert again.status_code == 200
     [conversation] = await world.sandbox.conversations()
     assert [one["text"] for one in conversation["messages"] if not one["from_bot"]] == ["one", "two"]
+    await all_counted(world)

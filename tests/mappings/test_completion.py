@@ -29,7 +29,9 @@ def test_the_stored_form_of_a_segment_is_one_line_of_json(segment: ReplySegment)
 
 
 def test_a_stored_segment_of_a_later_version_is_read() -> None:
-    assert completion.decode_segment('["m1","hello",7,null,null,null,null,"new"]') == ReplySegment("m1", "hello", 7)
+    assert completion.decode_segment('["m1","hello",7,null,null,null,null,null,"new"]') == ReplySegment(
+        "m1", "hello", 7
+    )
 
 
 def test_a_stored_segment_that_is_none_is_refused() -> None:

@@ -133,7 +133,8 @@ class Speaker:
         *,
         answered: int,
     ) -> None:
-        began = int(time.time())
+        last = next((message.sent_at for message in reversed(conversation.messages) if message.from_bot), None)
+        began = max(int(time.time()), int(last or 0))  # it never says something before what it has said
         due: list[v3.MessageCreated] = []
         for position, segment in enumerate(segments):
             if position and not await speech.pause(self._settings.segment_interval.total_seconds()):

@@ -1,0 +1,28 @@
+-- What the upstream says that it holds, against what is known to be there: where that is less, a message of the bot's
+-- has been overtaken, or its callback is lost. It is looked for once what was overtaken has had time to come. For that
+-- the client's key is kept, sealed as it was for the open turn, until a while after the upstream's last word.
+local GRACE_MS = 1500 -- what was overtaken comes within it
+local HOLD_MS = 3000 -- how long a reply waits that lacks something: the grace, and the time of a look
+local LINGER_SECONDS = 60 -- how long after a reply's last segment the next may come that shows what was lost
+
+local function count_message(directory, by)
+  if redis.call('HEXISTS', directory, 'heard') == 1 then redis.call('HINCRBY', directory, 'heard', by) end
+end
+
+-- Keep the key for a look, and have the look if something is missing, which is returned; nothing is without a key.
+local function watch(prefix, digest, kept, upstream, is_missing, now, longest_s)
+  local pulls, gap, member = prefix .. 'pulls', prefix .. 'pull:' .. digest .. ':gap', digest .. ':gap'
+  if kept[1] then
+    redis.call('HSET', gap, 'sealed', kept[1], 'meta', kept[2], 'upstream', upstream)
+  elseif redis.call('EXISTS', gap) == 0 then
+    return false
+  end
+  if is_missing then
+    redis.call('EXPIRE', gap, longest_s)
+    redis.call('ZADD', pulls, 'NX', now + GRACE_MS, member)
+  elseif redis.call('HEXISTS', gap, 'lease_until') == 0 then -- else its end will see it
+    if redis.call('ZREM', pulls, member) == 1 then redis.call('HDEL', gap, 'claims', 'failures', 'takeovers') end
+    redis.call('EXPIRE', gap, LINGER_SECONDS)
+  end
+  return is_missing
+end

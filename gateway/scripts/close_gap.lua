@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- End a look at what the upstream holds: whatever it had told of by then is known now, or is not to be had.
+--
+-- KEYS  1 pulls  2 gap  3 directory
+-- ARGV  1 offset ms  2 what is ended: conversation digest and ':gap'  3 fence  4 upstream conversation id
+--       5 how many messages are accounted for by this look
+-- Returns 'done', 'again' when something else is missing by now, or 'stale' when the lease has passed to another.
+-- include _gap
+local pulls, gap, directory, member = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
+local fields = redis.call('HMGET', gap, 'fence', 'lease_until')
+if not fields[1] then return 'done' end -- by the call that this one repeats
+if fields[1] ~= ARGV[3] then return 'stale' end
+if not fields[2] then return redis.call('ZSCORE', pulls, member) and 'again' or 'done' end
+local known = redis.call('HMGET', directory, 'id', 'heard', 'told')
+redis.call('HDEL', gap, 'lease_until', 'claims', 'failures', 'takeovers')
+if known[1] == ARGV[4] and known[2] then
+  local heard = math.max(known[2], ARGV[5])
+  redis.call('HSET', directory, 'heard', heard)
+  if known[3] and tonumber(known[3]) > heard then
+    local time = redis.call('TIME')
+    redis.call('ZADD', pulls, time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1] + GRACE_MS, member)
+    return 'again'
+  end
+end
+redis.call('ZREM', pulls, member)
+redis.call('EXPIRE', gap, LINGER_SECONDS)
+return 'done'

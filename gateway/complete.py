@@ -94,7 +94,8 @@ class Complete:
             except destinations.RefusedDestination as error:
                 raise errors.OutOfRange(f"webhook: {error}") from error
         fingerprint = hashlib.blake2b(body, digest_size=16).hexdigest()
-        strict = receipt.is_strict(", ".join(request.headers.getlist("prefer")))
+        preferences = request.headers.getlist("prefer")
+        strict = bool(preferences) and receipt.is_strict(", ".join(preferences))
         return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key, strict)
 
     def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> receipt.Outcomes:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeAlias
 
 import structlog
 from prometheus_client import Histogram
@@ -18,7 +18,7 @@ STATE_KEY: Final = "direct_routes"
 Endpoint: TypeAlias = Callable[[Exchange, str], Awaitable[Answer]]
 """Takes a request and its id; raises as any endpoint does."""
 
-Serve: TypeAlias = Callable[[Exchange], Awaitable[None]]
+Serve: TypeAlias = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 Routes: TypeAlias = dict[tuple[bytes, bytes], Serve]
 """What serves a request, by method and target as they are written in its first line."""
@@ -48,14 +48,16 @@ class Route:
         try:
             answer = await self._answer(exchange, request_id)
             status = answer.status
-            await exchange.answer(answer, request_id)
+            if exchange.flow.write_paused:
+                await exchange.readable()
+            exchange.answer(answer, request_id)
         except ClientDisconnect:
             pass  # the client hung up: there is nobody to answer
         except asyncio.CancelledError:  # the server's grace period is over: this task ends here in any case
             if status == 499:
                 cut = edge.cut()
                 status = cut.status
-                await exchange.answer(edge.refusal(cut, request_id), request_id)
+                exchange.answer(edge.refusal(cut, request_id), request_id)
         except Exception as error:
             log.error("request.failed", exc_info=error)  # noqa: TRY400 — as at the edge
             exchange.transport.close()  # the answer could not be written

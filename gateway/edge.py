@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
@@ -14,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway import errors, metrics
+from gateway import errors, ids, metrics
 from gateway.exchange import Answer
 from mappings import v1
 
@@ -151,4 +150,4 @@ def name_of_request(given: Iterable[str]) -> str:
     for name in given:
         if _ACCEPTABLE_ID.fullmatch(name):
             return name
-    return str(uuid.uuid4())
+    return ids.new()

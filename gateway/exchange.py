@@ -5,8 +5,8 @@ the server its checks of each header. A turn takes 3,650 thousand instructions p
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 import msgspec
 from starlette.requests import Request
@@ -56,6 +56,9 @@ class Headers:
         found = self._first.get(key.encode())
         return default if found is None else found.decode("latin-1")
 
+    def __contains__(self, key: str) -> bool:
+        return key.encode() in self._first
+
     def getlist(self, key: str) -> list[str]:
         """Give all values of a header."""
         sought = key.encode()
@@ -79,8 +82,8 @@ class Exchange(RequestResponseCycle):
 
     def __init__(  # the parent's would set 18 attributes, of which 9 are read
         self,
-        serve: "Callable[[Exchange], Awaitable[None]]",
-        headers: Sequence[tuple[bytes, bytes]],
+        serve: "Callable[[Exchange], Coroutine[Any, Any, None]]",
+        headers: Headers,
         *,
         transport: "asyncio.Transport",
         flow: "FlowControl",
@@ -90,7 +93,7 @@ class Exchange(RequestResponseCycle):
         on_response: Callable[[], None],
     ) -> None:
         self._serve = serve
-        self.headers = Headers(headers)
+        self.headers = headers
         self.transport = transport
         self.flow = flow
         self.default_headers = default_headers  # type: ignore[assignment]  # is only read
@@ -99,22 +102,25 @@ class Exchange(RequestResponseCycle):
         self.on_response = on_response
         self.body = bytearray()
 
-    async def run_asgi(self, _app: object) -> None:
+    def run_asgi(self, _app: object) -> Coroutine[Any, Any, None]:
         """Serve the request; the name is the server's."""
-        await self._serve(self)
+        return self._serve(self)
 
     @property
     def whole_body(self) -> bytes | None:
         """The body, None unless it is all there."""
         return None if self.more_body or self.disconnected else bytes(self.body)
 
-    async def answer(self, answer: Answer, request_id: str) -> None:
-        """Write the answer, unless the client is gone; waits while it does not read earlier ones."""
-        head = _encode_head(answer, request_id, self.default_headers)
+    async def readable(self) -> None:
+        """Wait while the client does not read earlier answers."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
+
+    def answer(self, answer: Answer, request_id: str) -> None:
+        """Write the answer, unless the client is gone."""
         if self.disconnected:
             return
+        head = _encode_head(answer, request_id, self.default_headers)
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         self.response_started = True
         self.transport.write(b"".join((head, end, answer.body)))

@@ -120,6 +120,17 @@ async def test_an_idle_connection_whose_answer_nobody_reads_is_cut_off(
         assert await connection.rest() == b""
 
 
+async def test_a_connection_in_use_is_closed_when_it_has_been_idle(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server.OPTIONS, "timeout_keep_alive", 0.1)
+    async with running_world(store_url) as world, raw_http.connect(world.url) as connection:
+        for _ in range(3):
+            await connection.send(head("/livez", method="GET"))
+            assert (await connection.answer("GET")).status == 200
+        assert await connection.rest() == b""
+
+
 async def test_who_hangs_up_in_the_middle_leaves_the_others_alone(world: World) -> None:
     for sent in (
         "",

@@ -1,6 +1,7 @@
 """Whom we may call: addresses by what they are, URLs by what they say."""
 
 import ipaddress
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -285,3 +286,15 @@ def test_what_is_taken_can_be_called_and_is_no_forbidden_address_to_the_dialler(
         host = pool._wire_url(url).raw_host
         assert host
         assert destinations.classify(host) in {None, "not an address"}
+
+
+@given(st.sampled_from(["http://", "https:", "//", ""]), st.text(alphabet="htps:/?#@[]a1.%\\", max_size=12))
+def test_a_url_is_judged_by_its_origin_as_it_is_by_all_of_it(scheme: str, rest: str) -> None:
+    def judgement(check: Callable[[str, Networks], None]) -> str | None:
+        try:
+            check(scheme + rest, NOBODY)
+        except destinations.RefusedDestination as error:
+            return repr(error)
+        return None
+
+    assert judgement(destinations.check_url) == judgement(destinations._check_origin.__wrapped__)

@@ -69,6 +69,8 @@ class Complete:
         mapping_log.turn_accepted(trace, time.perf_counter() - begin, dialect=self._turns.dialect, fields=found)
         headers = {receipt.HEADER: found.header} if found.header else {}
         if incoming.webhook is not None:
+            if await exchange.has_hung_up(request):  # his next try must not say it twice
+                await self._turns.remember(incoming, turn_id)
             return Answer(v1.encode_accepted(incoming.turn, turn_id), headers=headers)
         completion = await self._answer(request, incoming, turn_id)
         body = v1.encode_completion(incoming.turn, completion, delay=trace.delay or timedelta(0), now=datetime.now(UTC))

@@ -135,6 +135,11 @@ Incoming: TypeAlias = Exchange | Request
 """A request, whichever way it came."""
 
 
+async def has_hung_up(request: Incoming) -> bool:
+    """Tell whether the client of a request that has been read is gone, as far as is known."""
+    return request.disconnected if isinstance(request, Exchange) else await request.is_disconnected()
+
+
 def encode(answer: Answer, request_id: str) -> bytes:
     """Give an answer as the last one of its connection."""
     return b"".join((_encode_head(answer, request_id, ()), b"connection: close\r\n\r\n", answer.body))

@@ -169,7 +169,8 @@ class OpenTurns:
         """Record that the upstream has the message, with what is now known of the conversation.
 
         `found`: it was there already, from an earlier attempt. `recovery`: how its reply is looked for if none comes.
-        A store that is away is told when it is back, so that the client's retry finds the turn posted.
+        A store that is away is told when it is back, so that the client's retry finds the turn posted, whether or not
+        its reply has gone out by then.
         """
         call = Call(
             "record_post",
@@ -200,9 +201,17 @@ class OpenTurns:
                 *(part for field in fields.items() for part in field),
             ),
         )
-        state: TurnState = await self._tell(call)
+        try:
+            state: TurnState = await self._tell(call)
+        except errors.StoreUnavailable:
+            self._store.later(self._remembering(conversation, turn_id), self._lease)
+            raise
         self._release(conversation.digest)
         return state
+
+    async def remember(self, conversation: keys.ConversationKeys, turn_id: str) -> None:
+        """Note that a turn was taken whose client does not know of it: his next try joins it, however late."""
+        await self._tell(self._remembering(conversation, turn_id))
 
     async def abandon(
         self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool
@@ -222,6 +231,10 @@ class OpenTurns:
         except errors.StoreUnavailable:
             self._store.later(call, self._lease)
             raise
+
+    def _remembering(self, conversation: keys.ConversationKeys, turn_id: str) -> Call:
+        turn = conversation.shard.turn(turn_id)
+        return Call("remember_turn", (turn, conversation.fingerprints), (turn_id, keys.UNACKNOWLEDGED_TTL_SECONDS))
 
     def _abandoning(
         self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str, *, settled: bool

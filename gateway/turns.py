@@ -129,6 +129,11 @@ class Turns:
                 await self._speak(place, entered)
         return entered.turn_id
 
+    async def remember(self, incoming: Incoming, turn_id: str) -> None:
+        """Note that a turn's client has gone before he was told that it was taken."""
+        with contextlib.suppress(errors.StoreUnavailable):  # it is told when it is back
+            await self._open_turns.remember(self.conversation_of(incoming), turn_id)
+
     def _proposal(self, incoming: Incoming, turn_id: str, caller: str, fingerprint: str, request_id: str) -> Proposal:
         turn, text = incoming.turn, incoming.text
         meta = Meta(incoming.caller.tenant, turn.bot_id, turn.user_id, turn.client_conversation_id, request_id)

@@ -46,6 +46,10 @@ local state = redis.call('HGET', turn, 'state')
 local is_over = state == 'answered' or state == 'delivered'
 local is_proven = not is_over or redis.call('HEXISTS', turn, 'unproven') == 0
 if state == 'posted' or (is_over and is_proven) then
+  -- Its client is answered now. Of one whose reply has gone out, the same request is a new turn from here on.
+  if redis.call('HDEL', turn, 'unacknowledged') == 1 and state == 'delivered' and twin == id then
+    redis.call('HDEL', fingerprints, fingerprint)
+  end
   return {'joined', id, redis.call('HGET', turn, 'delay')}
 end
 

@@ -57,11 +57,11 @@ end
 -- The turns are over: an identical request is a new turn from now on, but for one whose client was never answered.
 for turn in string.gmatch(fields[3] or '', '[^,]+') do
   local key = prefix .. 'turn:' .. turn
-  local known = redis.call('HMGET', key, 'state', 'fingerprint', 'keep', 'unproven', 'reply')
+  local known = redis.call('HMGET', key, 'state', 'fingerprint', 'keep', 'unproven', 'reply', 'unacknowledged')
   -- One that was opened again meanwhile goes on, and so does one that another reply answers.
   if known[1] == 'answered' and known[5] == id then
     redis.call('HSET', key, 'state', 'delivered')
-    if not known[4] then
+    if not known[4] and not known[6] then
       if known[2] and redis.call('HGET', fingerprints, known[2]) == turn then
         redis.call('HDEL', fingerprints, known[2])
       end

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway import keys, metrics
@@ -14,6 +15,9 @@ from gateway.sandbox.v3.replies import Segment
 from gateway.store import Store
 from mappings.wire.v3 import AttachedMedia
 from tests.flows.conftest import KEY, World, running_world
+
+UPSTREAMS_PAUSE = 1.5
+"""Longer than a reply without a delay takes to go out."""
 
 
 @pytest.fixture(name="silent")
@@ -387,3 +391,30 @@ async def test_a_conversation_that_was_replaced_is_not_looked_at_for_what_it_lac
         before = await reads(world)
         await mend(world)
         assert await reads(world) == before
+
+
+@pytest.mark.parametrize("query", ["", "?by=asgi"], ids=["past ASGI", "by way of it"])
+async def test_who_gave_up_waiting_for_a_slow_upstream_joins_his_turn_even_when_its_reply_has_gone_out(
+    world: World, query: str
+) -> None:
+    await world.sandbox.script("one", "two")
+    await world.sandbox.arm(
+        RequestFault(method="POST", path="*/messages", when="after", action="hang", seconds=UPSTREAMS_PAUSE)
+    )
+    url, headers = f"{world.url}/v2/complete{query}", {"Authorization": f"Bearer {KEY}"}
+    with pytest.raises(httpx.ReadTimeout):
+        await world.http.post(url, json=world.request(), headers=headers, timeout=UPSTREAMS_PAUSE / 3)
+    [delivery] = await world.sandbox.deliveries(1)
+    turn_id, redis = delivery["json"]["id"], world.gateway.store.redis
+    [turn] = [key async for key in redis.scan_iter(f"*turn:{turn_id}")]
+    while not await redis.hexists(turn, "unacknowledged"):
+        await asyncio.sleep(0.01)
+    await world.settled()
+
+    again = await world.http.post(url, json=world.request(), headers=headers)
+    assert (again.status_code, again.json()["message_id"]) == (200, turn_id)
+    assert len(await world.sandbox.calls(path="*/messages")) == 1
+    # He knows now: from here on the same request is a new one.
+    anew = await world.http.post(url, json=world.request(), headers=headers)
+    assert anew.json()["message_id"] != turn_id
+    assert len(await world.sandbox.deliveries(2)) == 2

@@ -431,3 +431,26 @@ async def test_an_identical_request_joins_for_as_long_as_the_reply_waits(open_tu
     await enter(open_turns, proposal())  # which must not shorten what is remembered of the other
     for key in (CONVERSATION.shard.turn(one.turn_id), CONVERSATION.fingerprints):
         assert await store.redis.ttl(key) > week.total_seconds()
+
+
+async def test_a_turn_whose_recording_the_store_did_not_answer_is_joined_after_its_reply_has_gone_out(
+    open_turns: OpenTurns, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, again, anew = (proposal(fingerprint="same") for _ in range(3))
+    await enter(open_turns, one)
+    run = store.run
+
+    async def run_unheard(name: str, *arguments: Any) -> Any:
+        await run(name, *arguments)
+        raise errors.StoreUnavailable("the answer was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "run", run_unheard)
+        with pytest.raises(errors.StoreUnavailable):
+            await record(open_turns, one)
+    await say(store, "the answer")
+    assert await deliver(store) == [one.turn_id]
+    while not await store.redis.hexists(CONVERSATION.shard.turn(one.turn_id), "unacknowledged"):
+        await asyncio.sleep(0.01)
+    assert await open_turns.enter(CONVERSATION, again, PATIENCE) == Joined(one.turn_id, timedelta(seconds=45))
+    assert await enter(open_turns, anew)

@@ -21,6 +21,7 @@ import structlog
 from gateway import redaction
 
 Format: TypeAlias = Literal["json", "console"]
+Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 Event: TypeAlias = MutableMapping[str, Any]
 
 MAX_EXCEPTION_MESSAGE: Final = 500
@@ -53,7 +54,7 @@ class Line(msgspec.Struct):
     """The head of every line; a kind of line that is written with `tell` adds its fields."""
 
     time: str
-    level: str
+    level: Level
     event: str
 
 

@@ -1,4 +1,4 @@
-"""What the mapping log's line about a turn holds, in the order in which it is written."""
+"""The lines of the mapping log, each with what it holds in the order in which it is written."""
 
 import msgspec
 
@@ -75,3 +75,56 @@ class RefusedTurn(Turn, kw_only=True):
 
     error: str
     status: int
+
+
+class Delay(msgspec.Struct, gc=False):
+    """How long a reply was held, in seconds from the acceptance of its newest turn."""
+
+    drawn_seconds: float
+    real_seconds: float
+
+
+class Delivery(logs.Line, kw_only=True):
+    """One attempt to deliver a reply."""
+
+    request_id: str | None
+    delivery_id: str
+    turn_ids: tuple[str, ...]
+    tenant: str | None
+    bot_id: str | None
+    user_id: str | None
+    conversation_id: str | None
+    host: str
+    attempt: int
+    takeovers: int
+    segments: int
+    status: int | None
+    outcome: str
+    reason: str | None
+    cause: str | None
+    delay: Delay
+    lateness_seconds: float
+    duration_milliseconds: float
+    next_attempt_at: str | None
+
+
+class Pull(logs.Line, kw_only=True):
+    """One claim of a reply that is pulled."""
+
+    request_id: str | None
+    tenant: str | None
+    bot_id: str | None
+    user_id: str | None
+    conversation_id: str | None
+    upstream: Upstream
+    claim: int
+    takeovers: int
+    failures: int
+    outcome: str
+    end_reason: str | None
+    cause: str | None
+    status: int | None
+    messages: int
+    tokens: int | None
+    upstream_calls: list[UpstreamCall]
+    duration_milliseconds: float

@@ -4,28 +4,26 @@
 text, a key, or a webhook's path or query.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-import structlog
+from prometheus_client import Counter
 
 from gateway import errors, logs, mapping_lines, metrics
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
 from gateway.relay.pulls import Pull, Result
-from gateway.trace import TurnTrace
+from gateway.trace import Plan, TurnTrace
 from gateway.upstreams.base import Call
 from mappings import receipt
 from mappings.receipt import Outcomes
-from mappings.reconcile import CatchUp, Decision
+from mappings.reconcile import CatchUp, Decision, Verdict
 
 MAX_TEXT_CHARACTERS: Final = 512
-
-log = structlog.get_logger(__name__)
 
 
 def schema() -> dict[str, Any]:
@@ -33,64 +31,6 @@ def schema() -> dict[str, Any]:
     text = resources.files("gateway").joinpath("mapping_log.schema.json").read_text(encoding="utf-8")
     described: dict[str, Any] = json.loads(text)
     return described
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRecord:
-    """One attempt to deliver a reply. `lateness` is from the moment it was due to its start."""
-
-    delivery: Delivery
-    outcome: Outcome
-    lateness: timedelta
-    duration: timedelta
-    status: int | None
-
-    def emit(self) -> None:
-        """Write the line and count it."""
-        delivery, outcome = self.delivery, self.outcome
-        began = delivery.due + self.lateness
-        name: Literal["delivered", "retry", "dead"]
-        cause: str | None = None
-        reason = next_attempt_at = None
-        match outcome:
-            case Delivered():
-                name = "delivered"
-            case RetryAt():
-                name, cause, next_attempt_at = "retry", outcome.cause, _instant(outcome.due)
-            case DeadLettered():
-                name, cause, reason = "dead", outcome.cause, outcome.reason.value
-        tell = log.warning if name == "dead" else log.info
-        tell(
-            "delivery.attempted",
-            request_id=_known(delivery.meta, "request_id"),
-            delivery_id=delivery.id,
-            turn_ids=list(delivery.turn_ids),
-            tenant=_known(delivery.meta, "tenant"),
-            bot_id=_known(delivery.meta, "bot_id"),
-            user_id=_known(delivery.meta, "user_id"),
-            conversation_id=_known(delivery.meta, "conversation_id"),
-            host=_cut(delivery.host),
-            attempt=delivery.attempts,
-            takeovers=delivery.takeovers,
-            segments=len(delivery.segments),
-            status=self.status,
-            outcome=name,
-            reason=reason,
-            cause=_cut(cause),
-            delay={
-                "drawn_seconds": _seconds(delivery.delay),
-                "real_seconds": _seconds(began - delivery.accepted_at),
-            },
-            lateness_seconds=_seconds(self.lateness),
-            duration_milliseconds=_milliseconds(self.duration),
-            next_attempt_at=next_attempt_at,
-        )
-        metrics.DELIVERY_LATENESS.observe(max(self.lateness.total_seconds(), 0))
-        metrics.DELIVERY_ATTEMPTS(outcome=name).inc()
-        if reason is not None:
-            metrics.DEAD_LETTERS(reason=reason).inc()
-        if delivery.takeovers:
-            metrics.LEASE_TAKEOVERS.inc(delivery.takeovers)
 
 
 def turn_accepted(
@@ -115,7 +55,7 @@ def turn_refused(
     fields: Outcomes | None = None,
 ) -> None:
     """Record a turn that was refused with this error after so many seconds. The error's text is the client's alone."""
-    level = "info" if error.status < 500 else "warning"
+    level: logs.Level = "info" if error.status < 500 else "warning"
     line = _line(trace, seconds, dialect, _fields(trace, fields), head=(level, "turn.refused", "refused"))
     logs.tell(mapping_lines.RefusedTurn(**msgspec.structs.asdict(line), error=error.code, status=error.status))
     _count(trace, error.code)
@@ -124,32 +64,83 @@ def turn_refused(
 def attempted(
     delivery: Delivery, outcome: Outcome, lateness: timedelta, duration: timedelta, status: int | None
 ) -> None:
-    """Record an attempt: this module is an observer of the relay's worker."""
-    DeliveryRecord(delivery, outcome, lateness, duration, status).emit()
+    """Record an attempt; `lateness` is from the moment it was due to its start. Observes the relay's worker."""
+    level, name, cause, reason, next_attempt_at = _told_of(outcome)
+    meta = delivery.meta
+    logs.tell(
+        mapping_lines.Delivery(
+            time=logs.now(),
+            level=level,
+            event="delivery.attempted",
+            request_id=_known(meta, "request_id"),
+            delivery_id=delivery.id,
+            turn_ids=delivery.turn_ids,
+            tenant=_known(meta, "tenant"),
+            bot_id=_known(meta, "bot_id"),
+            user_id=_known(meta, "user_id"),
+            conversation_id=_known(meta, "conversation_id"),
+            host=delivery.host[:MAX_TEXT_CHARACTERS],
+            attempt=delivery.attempts,
+            takeovers=delivery.takeovers,
+            segments=len(delivery.segments),
+            status=status,
+            outcome=name,
+            reason=reason,
+            cause=_cut(cause),
+            delay=mapping_lines.Delay(
+                _seconds(delivery.delay), _seconds(delivery.due + lateness - delivery.accepted_at)
+            ),
+            lateness_seconds=_seconds(lateness),
+            duration_milliseconds=_milliseconds(duration),
+            next_attempt_at=next_attempt_at,
+        )
+    )
+    metrics.DELIVERY_LATENESS.observe(max(lateness.total_seconds(), 0))
+    metrics.DELIVERY_ATTEMPTS(outcome=name).inc()
+    if reason is not None:
+        metrics.DEAD_LETTERS(reason=reason).inc()
+    if delivery.takeovers:
+        metrics.LEASE_TAKEOVERS.inc(delivery.takeovers)
+
+
+def _told_of(outcome: Outcome) -> tuple[logs.Level, str, str | None, str | None, str | None]:
+    """Give level, name, cause and reason of an outcome, and when the delivery is tried again."""
+    match outcome:
+        case Delivered():
+            return "info", "delivered", None, None, None
+        case RetryAt():
+            return "info", "retry", outcome.cause, None, _instant(outcome.due)
+        case DeadLettered():
+            return "warning", "dead", outcome.cause, outcome.reason.value, None
 
 
 def pulled(pull: Pull, result: Result, *, dialect: str, calls: Sequence[Call], seconds: float) -> None:
     """Record one claim of a reply that is pulled: this module is an observer of the puller."""
     went_wrong = result.outcome in {"retry", "given_up", "lost"} or result.reason == "length"
-    (log.warning if went_wrong else log.info)(
-        "reply.pulled",
-        request_id=_known(pull.meta, "request_id"),
-        tenant=_known(pull.meta, "tenant"),
-        bot_id=_known(pull.meta, "bot_id"),
-        user_id=_known(pull.meta, "user_id"),
-        conversation_id=_known(pull.meta, "conversation_id"),
-        upstream={"dialect": dialect, "conversation_id": _cut(pull.upstream_id)},
-        claim=pull.claims,
-        takeovers=pull.takeovers,
-        failures=pull.failures,
-        outcome=result.outcome,
-        end_reason=_cut(result.reason),
-        cause=_cut(result.cause),
-        status=result.status,
-        messages=result.messages,
-        tokens=result.tokens,
-        upstream_calls=_calls(calls),
-        duration_milliseconds=round(seconds * 1000, 3),
+    meta = pull.meta
+    logs.tell(
+        mapping_lines.Pull(
+            time=logs.now(),
+            level="warning" if went_wrong else "info",
+            event="reply.pulled",
+            request_id=_known(meta, "request_id"),
+            tenant=_known(meta, "tenant"),
+            bot_id=_known(meta, "bot_id"),
+            user_id=_known(meta, "user_id"),
+            conversation_id=_known(meta, "conversation_id"),
+            upstream=mapping_lines.Upstream(dialect, _cut(pull.upstream_id)),
+            claim=pull.claims,
+            takeovers=pull.takeovers,
+            failures=pull.failures,
+            outcome=result.outcome,
+            end_reason=_cut(result.reason),
+            cause=_cut(result.cause),
+            status=result.status,
+            messages=result.messages,
+            tokens=result.tokens,
+            upstream_calls=_calls(calls),
+            duration_milliseconds=round(seconds * 1000, 3),
+        )
     )
 
 
@@ -166,7 +157,7 @@ def _fields(trace: TurnTrace, fields: Outcomes | None) -> Outcomes:
 
 
 def _line(
-    trace: TurnTrace, seconds: float, dialect: str | None, fields: Outcomes, *, head: tuple[str, str, str]
+    trace: TurnTrace, seconds: float, dialect: str | None, fields: Outcomes, *, head: tuple[logs.Level, str, str]
 ) -> mapping_lines.Turn:
     level, event, outcome = head
     line = mapping_lines.Turn(
@@ -198,9 +189,14 @@ def _line(
 
 
 def _count(trace: TurnTrace, outcome: str) -> None:
-    if trace.verdict:
-        metrics.VERDICTS(verdict=trace.verdict.value).inc()
-    metrics.TURNS(outcome=outcome, plan=trace.plan or "").inc()
+    for series in _series_of(outcome, trace.plan, trace.verdict):
+        series.inc()
+
+
+@functools.lru_cache  # of a few outcomes, plans and verdicts
+def _series_of(outcome: str, plan: Plan | None, verdict: Verdict | None) -> Sequence[Counter]:
+    turns = metrics.TURNS(outcome=outcome, plan=plan or "")
+    return (turns, metrics.VERDICTS(verdict=verdict.value)) if verdict else (turns,)
 
 
 def _reconciled(decision: Decision) -> mapping_lines.Reconciled:

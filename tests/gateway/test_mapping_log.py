@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from gateway import auth, errors, logs, mapping_lines, mapping_log, metrics, redaction
-from gateway.mapping_log import DeliveryRecord
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, Reason, RetryAt
 from gateway.trace import TurnTrace
 from gateway.upstreams.base import Call
@@ -257,8 +256,8 @@ def test_attempts_are_counted_by_outcome_and_lateness() -> None:
 
     before = counts()
     for outcome in outcomes:
-        DeliveryRecord(delivery(takeovers=2), outcome, timedelta(seconds=0.5), timedelta(0), None).emit()
-    DeliveryRecord(delivery(), Delivered(200), -timedelta(seconds=9), timedelta(0), 200).emit()
+        mapping_log.attempted(delivery(takeovers=2), outcome, timedelta(seconds=0.5), timedelta(0), None)
+    mapping_log.attempted(delivery(), Delivered(200), -timedelta(seconds=9), timedelta(0), 200)
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [2, 1, 1, 1, 6, 4, 1.5]
 
 
@@ -286,8 +285,10 @@ def test_fates_that_are_not_given_are_found_from_the_request(lines: Lines) -> No
     assert "fast_mode" in fields["dropped"]
 
 
-@pytest.mark.parametrize("kind", [mapping_lines.Turn, mapping_lines.RefusedTurn])
-def test_no_field_of_a_turns_line_is_hidden_for_its_name(kind: type[logs.Line]) -> None:
+@pytest.mark.parametrize(
+    "kind", [mapping_lines.Turn, mapping_lines.RefusedTurn, mapping_lines.Delivery, mapping_lines.Pull]
+)
+def test_no_field_of_a_line_is_hidden_for_its_name(kind: type[logs.Line]) -> None:
     assert not redaction.has_telling_names(kind)
 
 

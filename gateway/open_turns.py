@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
@@ -51,8 +50,7 @@ class Proposal(msgspec.Struct, frozen=True):
     keep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
+class Unsettled(msgspec.Struct, frozen=True):
     """A turn whose sender died between opening and recording: the transcript decides whether it was posted."""
 
     turn_id: str
@@ -81,8 +79,7 @@ class Recovery(msgspec.Struct, frozen=True):
     sealed: str
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """The same request is with the upstream already: nothing is to be posted."""
 
     turn_id: str
@@ -111,14 +108,8 @@ class OpenTurns:
         awaited = ""
         while True:
             answer = await self._open(conversation, proposal, awaited)
-            status: Literal["full", "joined", "enter", "wait"] = answer[0]
+            status: Literal["enter", "joined", "full", "wait"] = answer[0]
             match status:
-                case "full":
-                    raise errors.TooManyTurns(
-                        f"{MAX_OPEN_TURNS} messages of this conversation await their reply", retry_after_seconds=5
-                    )
-                case "joined":
-                    return Joined(answer[1], timedelta(milliseconds=float(answer[2])))
                 case "enter":
                     _, turn_id, delay, dead, unanswered, *known = answer
                     return Entered(
@@ -127,6 +118,12 @@ class OpenTurns:
                         [Unsettled(one[0], one[1], int(one[2])) for one in dead],
                         unanswered,
                         Entry(*known) if known[0] is not None else None,
+                    )
+                case "joined":
+                    return Joined(answer[1], timedelta(milliseconds=float(answer[2])))
+                case "full":
+                    raise errors.TooManyTurns(
+                        f"{MAX_OPEN_TURNS} messages of this conversation await their reply", retry_after_seconds=5
                     )
                 case "wait":
                     awaited = answer[1]  # whatever becomes of that one, this request is the same
@@ -272,39 +269,35 @@ class OpenTurns:
 
     async def _open(self, conversation: keys.ConversationKeys, proposal: Proposal, awaited: str) -> Answer:
         try:
-            return await self._run_open(conversation, proposal, awaited)
+            return await self._store.run(
+                "open_turn",
+                (conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints),
+                conversation.shard.prefix,
+                proposal.turn_id,
+                proposal.caller,
+                proposal.fingerprint,
+                proposal.webhook,
+                proposal.delay_ms,
+                proposal.min_delay_ms,
+                proposal.settle_ms,
+                proposal.meta,
+                proposal.message,
+                proposal.sent_at,
+                self._lease_ms,
+                PATIENCE_MS,
+                MAX_OPEN_TURNS,
+                keys.TURN_TTL_SECONDS,
+                AWAITED_MS,
+                proposal.note,
+                "1" if proposal.keep else "",
+                awaited,
+            )
         except errors.StoreUnavailable:
             # It may have been carried out, or yet be, and nobody would know that the place is free.
             self._store.later(
                 self._abandoning(conversation, proposal, awaited or proposal.turn_id, settled=not awaited), self._lease
             )
             raise
-
-    async def _run_open(self, conversation: keys.ConversationKeys, proposal: Proposal, awaited: str) -> Answer:
-        answer: Answer = await self._store.run(
-            "open_turn",
-            [conversation.directory, conversation.turns, conversation.lock, conversation.fingerprints],
-            conversation.shard.prefix,
-            proposal.turn_id,
-            proposal.caller,
-            proposal.fingerprint,
-            proposal.webhook,
-            proposal.delay_ms,
-            proposal.min_delay_ms,
-            proposal.settle_ms,
-            proposal.meta,
-            proposal.message,
-            proposal.sent_at,
-            self._lease_ms,
-            PATIENCE_MS,
-            MAX_OPEN_TURNS,
-            keys.TURN_TTL_SECONDS,
-            AWAITED_MS,
-            proposal.note,
-            "1" if proposal.keep else "",
-            awaited,
-        )
-        return answer
 
     async def _withdraw(self, conversation: keys.ConversationKeys, proposal: Proposal, turn_id: str) -> None:
         if turn_id == proposal.turn_id:  # a joined turn is its first caller's to withdraw

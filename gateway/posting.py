@@ -37,8 +37,7 @@ class Rules:
     context: fates.Mode = "full"
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """One authenticated V1 request that can be served.
 
     `webhook` is None where the client waits for the answer; `text` is None where the bot is to speak first. `picture`
@@ -84,14 +83,13 @@ class Means(msgspec.Struct, frozen=True):
     keeps_what_it_speaks: bool
 
 
-@dataclass(slots=True)
-class _Conversation:
+class _Conversation(msgspec.Struct):
     """The upstream's conversation as it is known; `turn` names the user by whom the upstream has it."""
 
     id: str
     turn: Turn
     known: Known
-    told: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = msgspec.field(default_factory=dict)
     """Digests of what the upstream was told: `context` of the conversation, `facts` of the user."""
     unanswered: int = 0
     is_found: bool = False

@@ -14,6 +14,9 @@ from gateway.relay.pulls import Brief, Expected, Pulls
 from gateway.store import times
 from mappings.turn import Picture, Turn
 
+MAX_KEPT = 4096
+"""Conversations of which is kept what was sealed for them, 400 bytes each."""
+
 
 class Sending(msgspec.Struct, frozen=True):
     """One message that is sent: whose turn it is, its picture and its digest, and under which key of the upstream's.
@@ -54,14 +57,25 @@ class Pushed:
         self._tokens = tokens
         self._pulls = pulls
         self._after_ms = times.milliseconds(after)
+        self._kept: dict[str, Recovery] = {}
 
     def callback_url(self, conversation: keys.ConversationKeys) -> str:
         """Give the conversation's URL, which nobody can guess."""
         return self._prefix + self._tokens.sign(conversation.digest)
 
     def recovery(self, sending: Sending) -> Recovery:
-        """Keep the client's key, sealed, for as long as the turn is open."""
-        return Recovery(self._after_ms, self._pulls.seal(sending.conversation, Brief(sending.key)))
+        """Keep the client's key, sealed, for as long as the turn is open.
+
+        A conversation is one client key's, so that what was sealed for it serves its next turns.
+        """
+        name = sending.conversation.digest
+        recovery = self._kept.get(name)
+        if recovery is None:
+            recovery = Recovery(self._after_ms, self._pulls.seal(sending.conversation, Brief(sending.key)))
+            if len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[name] = recovery
+        return recovery
 
     async def prepare(self, sending: Sending, upstream_id: str, patience: timedelta) -> None:
         """Wait to be called."""

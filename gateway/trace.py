@@ -1,9 +1,10 @@
 """What became of one request on its way, for the mapping log: filled in as far as it gets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from gateway import auth
 from gateway.upstreams import base
@@ -14,8 +15,7 @@ Plan: TypeAlias = Literal["reused", "adopted", "created", "recreated", "reseeded
 """How the upstream's conversation was come by, or that the turn joined an identical one."""
 
 
-@dataclass(slots=True)
-class TurnTrace:
+class TurnTrace(msgspec.Struct):
     """One request. `context_refused`: the upstream did not take what it was to be told beside the messages."""
 
     request_id: str

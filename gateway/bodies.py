@@ -28,7 +28,7 @@ class Bodies:
     async def read(self, request: Incoming, *, max_bytes: int | None = None) -> bytes:
         """Read a body of any type; `max_bytes` can lower the limit, not raise it."""
         limit = self._limit(request, max_bytes)
-        if isinstance(request, Exchange) and (body := request.whole_body) is not None:  # as it mostly is
+        if isinstance(request, Exchange) and (body := request.take_body()) is not None:  # as it mostly is
             if len(body) > limit:
                 raise _too_large(limit)
             return body

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 if TYPE_CHECKING:
@@ -100,16 +101,32 @@ class Exchange(RequestResponseCycle):
         self.message_event = message_event
         self.keep_alive = keep_alive
         self.on_response = on_response
-        self.body = bytearray()
+        self.body: bytes | bytearray = b""  # type: ignore[assignment]  # one piece, mostly, and kept as it came
 
     def run_asgi(self, _app: object) -> Coroutine[Any, Any, None]:
         """Serve the request; the name is the server's."""
         return self._serve(self)
 
-    @property
-    def whole_body(self) -> bytes | None:
-        """The body, None unless it is all there."""
-        return None if self.more_body or self.disconnected else bytes(self.body)
+    def feed(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        if self.response_complete:
+            return
+        if not self.body:
+            self.body = piece
+        elif isinstance(self.body, bytes):
+            self.body = bytearray(self.body) + piece
+        else:
+            self.body += piece
+        if len(self.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.message_event.set()
+
+    def take_body(self) -> bytes | None:
+        """Give the body, which is not kept; None unless it is all there."""
+        if self.more_body or self.disconnected:
+            return None
+        body, self.body = bytes(self.body), b""
+        return body
 
     async def readable(self) -> None:
         """Wait while the client does not read earlier answers."""

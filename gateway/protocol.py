@@ -208,7 +208,11 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, which the application bounds."""
         self._held = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if isinstance(cycle, Exchange):
+            cycle.feed(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request; there may be another one behind it."""

@@ -1,10 +1,13 @@
 """What is served past ASGI is read and answered as the framework would."""
 
+import asyncio
+
 import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette import datastructures
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway import exchange
 from gateway.exchange import Answer, Headers
@@ -42,3 +45,23 @@ def test_an_answer_can_be_read() -> None:
 def test_a_value_that_would_be_more_than_a_header_is_not_written(value: str) -> None:
     with pytest.raises(ValueError, match="Retry-After"):
         exchange.encode(Answer(b"{}", headers={"Retry-After": value}), "r-1")
+
+
+@given(st.lists(st.binary(min_size=1, max_size=10)))
+async def test_a_body_is_read_as_it_came_and_given_once(pieces: list[bytes]) -> None:
+    one = exchange.Exchange(
+        serve=lambda _exchange: asyncio.sleep(0),
+        headers=Headers([]),
+        transport=asyncio.Transport(),
+        flow=FlowControl(asyncio.Transport()),
+        default_headers=(),
+        message_event=asyncio.Event(),
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+    for piece in pieces:
+        one.feed(piece)
+        assert one.take_body() is None
+    one.more_body = False
+    assert one.take_body() == b"".join(pieces)
+    assert one.take_body() == b""

@@ -50,7 +50,7 @@ class Stream(Protocol):
         """Hold nothing back."""
 
 
-class Line(msgspec.Struct):
+class Line(msgspec.Struct, gc=False):
     """The head of every line; a kind of line that is written with `tell` adds its fields."""
 
     time: str
@@ -85,7 +85,10 @@ def configure(level: str = "INFO", shape: Format = "json", *, stream: Stream | N
 
 
 def tell(line: Line) -> None:
-    """Write a line that is whole already: dropped, rendered and read for secrets like any other."""
+    """Write a line that is whole already: dropped, rendered and read for secrets like any other.
+
+    What is bound to the request is not added: such a line names its request itself.
+    """
     if _LEVELS[line.level] < _output.threshold:
         return
     rendered = _output.render(None, line.level, line)

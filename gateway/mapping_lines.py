@@ -49,7 +49,7 @@ class UpstreamCall(msgspec.Struct, gc=False):
     attempt: int
 
 
-class Turn(logs.Line, kw_only=True):
+class Turn(logs.Line, kw_only=True, gc=False):
     """One request of a client. What it did not get to is None or empty."""
 
     request_id: str
@@ -70,7 +70,7 @@ class Turn(logs.Line, kw_only=True):
     outcome: str
 
 
-class RefusedTurn(Turn, kw_only=True):
+class RefusedTurn(Turn, kw_only=True, gc=False):
     """A request that was answered with an error."""
 
     error: str
@@ -84,7 +84,7 @@ class Delay(msgspec.Struct, gc=False):
     real_seconds: float
 
 
-class Delivery(logs.Line, kw_only=True):
+class Delivery(logs.Line, kw_only=True, gc=False):
     """One attempt to deliver a reply."""
 
     request_id: str | None
@@ -108,7 +108,7 @@ class Delivery(logs.Line, kw_only=True):
     next_attempt_at: str | None
 
 
-class Pull(logs.Line, kw_only=True):
+class Pull(logs.Line, kw_only=True, gc=False):
     """One claim of a reply that is pulled."""
 
     request_id: str | None

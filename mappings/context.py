@@ -58,7 +58,7 @@ class ConversationFacts(msgspec.Struct, frozen=True, dict=True):
         return _digest(_text(self.platform), _text(self.freeform or None), json.dumps(self.segment))
 
 
-class UserFacts(msgspec.Struct, frozen=True):
+class UserFacts(msgspec.Struct, frozen=True, gc=False):
     """What is known of the user. `attributes` are sorted by name; None and empty: nothing was said."""
 
     username: str | None = None
@@ -72,7 +72,7 @@ class UserFacts(msgspec.Struct, frozen=True):
         return _digest(_text(self.username), f"[{', '.join(pairs)}]" if pairs else _NULL, _text(self.freeform))
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What the upstream is to know beside the messages; where a digest is empty, there is nothing to tell it."""
 
     conversation: ConversationFacts = ConversationFacts()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -32,12 +32,12 @@ class Servers(Protocol):
     def servers(self) -> Sequence[Server]:
         """The servers that are known."""
 
-    async def call(self, key: str, command: Command[T], deadline: float) -> T:
+    def call(self, key: str, command: Command[T], deadline: float) -> Awaitable[T]:
         """Carry out an idempotent command where the key is."""
 
-    async def run(
+    def run(
         self, calls: Sequence[Call], send: Send, deadline: float, *, patient: bool
-    ) -> list[Answer | Exception]:
+    ) -> Awaitable[list[Answer | Exception]]:
         """Run scripts; errors are answers. A patient run waits for data that is on the move."""
 
     async def ping(self, deadline: float) -> None:
@@ -53,20 +53,20 @@ class Single:
     def __init__(self, server: Server) -> None:
         self.servers = [server]
 
-    async def call(self, _key: str, command: Command[T], deadline: float) -> T:
+    def call(self, _key: str, command: Command[T], deadline: float) -> Awaitable[T]:
         """Carry out an idempotent command."""
-        return await self.servers[0].call(command, deadline)
+        return self.servers[0].call(command, deadline)
 
-    async def run(
+    def run(
         self,
         calls: Sequence[Call],
         send: Send,
         deadline: float,
         *,
         patient: bool,  # noqa: ARG002 — nothing moves
-    ) -> list[Answer | Exception]:
+    ) -> Awaitable[list[Answer | Exception]]:
         """Run scripts in one round trip."""
-        return await self.servers[0].call(lambda client: send(client, calls), deadline)
+        return self.servers[0].call(lambda client: send(client, calls), deadline)
 
     async def ping(self, deadline: float) -> None:
         """Raise `StoreUnavailable` unless the server takes calls."""
@@ -89,6 +89,7 @@ class Store:
         self._health = health
         self._guarded = guarded
         self._later = Later(self.run_all)
+        self._clock = asyncio.get_running_loop().time
 
     async def run(self, name: str, keys: Sequence[str], *arguments: Argument) -> Answer:
         """Run a script; it may run twice when the connection breaks, so that every script is idempotent."""
@@ -181,8 +182,8 @@ class Store:
         [client] = self.clients
         return client
 
-    async def _send(self, client: Any, calls: Sequence[Call]) -> list[Answer | Exception]:
-        return await scripts.send(client, calls, self.clock_offset_ms)
+    def _send(self, client: Any, calls: Sequence[Call]) -> Awaitable[list[Answer | Exception]]:
+        return scripts.send(client, calls, self.clock_offset_ms)
 
     def _guard(self, call: Call) -> Call:
         """Let a cluster refuse a script as a whole while its slot is on the move.
@@ -195,7 +196,7 @@ class Store:
         return Call(call.name, (*call.keys, keys.never_written(call.keys[0])), call.arguments)
 
     def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + CALL_SECONDS
+        return self._clock() + CALL_SECONDS
 
     def _checked(self, call: Call, answer: Answer | Exception) -> Answer | NoAnswer:
         if not isinstance(answer, Exception):

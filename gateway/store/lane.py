@@ -6,7 +6,7 @@ in one turn of the loop leave together (`wire`).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeAlias
 
 from hiredis import pack_command
@@ -31,17 +31,23 @@ class Lane:
         self._wire: Wire | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    async def run(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+    def run(self, commands: Sequence[tuple[Argument, ...]]) -> Awaitable[list[Any]]:
         """Carry out commands in order, in one round trip; what the server refuses has the error for an answer.
 
         Raises the library's `ConnectionError` when the connection breaks; some commands may have been carried out.
         """
+        packed = b"".join(map(pack_command, commands))  # type: ignore[arg-type]  # tuples of any length
+        wire = self._wire
+        if wire is None or wire.is_over:
+            return self._run_when_open(packed, len(commands))
+        return wire.send(packed, len(commands))
+
+    async def _run_when_open(self, packed: bytes, count: int) -> list[Any]:
         wire = self._wire
         while wire is None or wire.is_over:
             await self._opened()
             wire = self._wire
-        packed = b"".join(map(pack_command, commands))  # type: ignore[arg-type]  # tuples of any length
-        return await wire.send(packed, len(commands))
+        return await wire.send(packed, count)
 
     async def drop(self) -> None:
         """Close the connection; calls under way fail as if it had broken."""

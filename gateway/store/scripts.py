@@ -13,6 +13,7 @@ import msgspec
 from redis.exceptions import NoScriptError, ReadOnlyError
 
 Argument: TypeAlias = str | bytes | int | float
+Command: TypeAlias = tuple[Argument, ...]
 Answer: TypeAlias = Any
 """What a script returns, as decoded by the client: each script's head says its shape."""
 
@@ -62,34 +63,48 @@ def _read(name: str) -> str:
 async def send(client: Any, calls: Sequence[Call], first_argument: Argument) -> list[Answer | Exception]:
     """Run scripts on one server, in one round trip; give each one's answer, or the error that the server answered.
 
-    A server that does not know a script (it is fresh, was flushed, or has just become the master) is taught it.
+    A server that does not know a script (it is fresh, was flushed, or has just become the master) is taught it. Raises
+    `ReadOnlyError` where the server is a replica.
     """
-    commands = [_command(call, first_argument) for call in calls]
+    commands = [
+        ("EVALSHA", script(call.name).sha, len(call.keys), *call.keys, first_argument, *call.arguments)
+        for call in calls
+    ]
     answers = await _exchange(client, commands)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            await _look_at_refusals(client, calls, commands, answers)
+            break
+    return answers
+
+
+async def _look_at_refusals(
+    client: Any, calls: Sequence[Call], commands: Sequence[Command], answers: list[Answer | Exception]
+) -> None:
+    _require_master(answers)
     unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
         for name in {calls[index].name for index in unknown}:
             await client.script_load(script(name).source)
         repeated = await _exchange(client, [commands[index] for index in unknown])
+        _require_master(repeated)
         for index, answer in zip(unknown, repeated, strict=True):
             answers[index] = answer
-    return answers
 
 
-async def _exchange(client: Any, commands: Sequence[tuple[Argument, ...]]) -> list[Answer | Exception]:
-    answers: list[Answer | Exception]
+def _require_master(answers: Sequence[Answer | Exception]) -> None:
+    for answer in answers:
+        if isinstance(answer, ReadOnlyError):  # not the call's trouble but the server's
+            raise answer
+
+
+def _exchange(client: Any, commands: Sequence[Command]) -> Awaitable[list[Answer | Exception]]:
+    exchanged: Awaitable[list[Answer | Exception]]
     if client.connection is None:
-        answers = await client.lane.run(commands)
+        exchanged = client.lane.run(commands)
     else:  # a connection of its own: what was said on it before counts for these calls
         pipeline = client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        answers = await pipeline.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, ReadOnlyError):  # not the call's trouble but the server's: it is a replica
-            raise answer
-    return answers
-
-
-def _command(call: Call, first: Argument) -> tuple[Argument, ...]:
-    return ("EVALSHA", script(call.name).sha, len(call.keys), *call.keys, first, *call.arguments)
+        exchanged = pipeline.execute(raise_on_error=False)
+    return exchanged

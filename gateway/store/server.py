@@ -71,6 +71,7 @@ class Server:
         self._away: str | None = None
         self._generation = 0  # of connections: those of one are given up together
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clock = asyncio.get_running_loop().time
 
     async def call(self, command: Command[T], deadline: float) -> T:
         """Carry out an idempotent command by the deadline, in the loop's time.
@@ -80,8 +81,7 @@ class Server:
         if self._away is not None:
             metrics.STORE_FAILURES.inc()
             raise self._unavailable(self._away)
-        clock = asyncio.get_running_loop().time
-        began, generation = clock(), self._generation
+        began, generation = self._clock(), self._generation
         try:
             with Within(deadline - began):
                 try:
@@ -94,7 +94,7 @@ class Server:
                     with _RESETS_ARE_ERRORS:
                         answer = await command(self.client)
         except TimeoutError as error:
-            if clock() - began > PROBE_SECONDS:  # else the deadline was too near to tell anything of the server
+            if self._clock() - began > PROBE_SECONDS:  # else the deadline was too near to tell anything of the server
                 self._went_away(error)
             raise self._unavailable("no answer in time") from error
         except (*_DEAD, RedisTimeoutError) as error:

@@ -26,7 +26,7 @@ async def test_calls_at_once_share_a_connection_and_each_gets_its_own_answer(lan
 
 async def test_whoever_is_cancelled_takes_no_answer_from_the_others(lane: Lane) -> None:
     [before] = await lane.run([("CLIENT", "ID")])
-    given_up = asyncio.create_task(lane.run([("ECHO", "nobody's")]))
+    given_up = asyncio.ensure_future(lane.run([("ECHO", "nobody's")]))
     await asyncio.sleep(0)  # it is sent
     given_up.cancel()
     assert await lane.run([("ECHO", "mine"), ("CLIENT", "ID")]) == ["mine", before]
@@ -42,7 +42,7 @@ async def test_a_connection_that_breaks_fails_the_calls_on_it_and_the_next_call_
     lane: Lane, store: Store
 ) -> None:
     [connection] = await lane.run([("CLIENT", "ID")])
-    blocked = asyncio.create_task(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))
+    blocked = asyncio.ensure_future(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))
     while not any(int(one["id"]) == connection and one["cmd"] == "blpop" for one in await store.redis.client_list()):
         await asyncio.sleep(0.001)
     await store.redis.client_kill_filter(_id=connection)
@@ -76,7 +76,7 @@ async def test_a_server_that_never_greets_is_given_up(monkeypatch: pytest.Monkey
 
 async def test_dropping_it_fails_the_calls_under_way(lane: Lane) -> None:
     await lane.run([("PING",)])
-    blocked = asyncio.create_task(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))
+    blocked = asyncio.ensure_future(lane.run([("BLPOP", keys.ShardKeys(0).prefix + "none", 0)]))
     await asyncio.sleep(0)
     await lane.drop()
     with pytest.raises(redis.exceptions.ConnectionError):
@@ -86,7 +86,7 @@ async def test_dropping_it_fails_the_calls_under_way(lane: Lane) -> None:
 async def test_who_waits_for_a_connection_that_is_dropped_before_it_opens_is_not_taken_for_cancelled(
     lane: Lane,
 ) -> None:
-    waiting = asyncio.create_task(lane.run([("PING",)]))
+    waiting = asyncio.ensure_future(lane.run([("PING",)]))
     await asyncio.sleep(0)  # it has asked for the connection, whose opening has not begun
     await lane.drop()
     with pytest.raises(redis.exceptions.ConnectionError):

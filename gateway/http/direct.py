@@ -10,6 +10,7 @@ parser of all other answers. Only what is plain goes this way, and `route` tells
 
 import asyncio
 import functools
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ MAX_ORIGINS: Final = 1024
 
 MAX_BABBLERS: Final = 3
 """Connections on which something was said that nobody had asked for, before a call gives up."""
+
+LIFETIME_SECONDS: Final = 120.0
+"""For which a connection is used, more or less. aiohttp takes turns with all that it has, so that none of those that a
+burst needed would ever be idle for long enough to be closed; and replicas that joined upstream would get nothing."""
 
 _URL = re.compile(r"(https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)(/[!-\"$-~]*)(?<!\?)")
 """A URL that a request line holds as it is: ASCII, with a path, without credentials, blanks, fragment, empty query."""
@@ -56,6 +61,20 @@ class Handler(ResponseHandler):
     """aiohttp's protocol of one connection, which reads a plain answer to a direct call past aiohttp's parser."""
 
     _coming: asyncio.Future[plain.Plain | None] | None = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._is_old_at = loop.time() + LIFETIME_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 — not all at once
+
+    @property
+    def should_close(self) -> bool:
+        """Whether the connection is not to be kept after its call."""
+        return self.is_spoilt or self._loop.time() > self._is_old_at
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether something on it makes another call impossible."""
+        return super().should_close
 
     def expect(self) -> asyncio.Future[plain.Plain | None]:
         """Give the answer to what is written next; None when it is for `read`, as is the end of the connection."""
@@ -152,7 +171,7 @@ class Connections:
             except TimeoutError as error:
                 raise aiohttp.ConnectionTimeoutError("no connection in time") from error
             protocol = connection.protocol
-            if protocol is not None and not protocol.should_close:
+            if isinstance(protocol, Handler) and not protocol.is_spoilt:
                 return connection
             connection.close()
         raise NotAnAnswer

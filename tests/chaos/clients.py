@@ -98,7 +98,8 @@ class Clients:
         began = asyncio.get_running_loop().time()
         loop = asyncio.get_running_loop()
         timeout = aiohttp.ClientTimeout(total=TRY_SECONDS, sock_connect=2)
-        connector = aiohttp.TCPConnector(limit=0)
+        # Connections are taken in turns: one of many that a burst has made would not be idle for longer for minutes.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False) as self._session:
             at = began
             while loop.time() - began < seconds and (most is None or self.sent < most):

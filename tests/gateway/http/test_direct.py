@@ -114,3 +114,17 @@ async def test_an_answer_is_the_same_however_it_comes(answer: bytes, pieces: int
         for _ in range(2):
             got = await client.request("POST", server.url + "/", content=b"{}")
             assert (got.status, got.body) == (200, b"ok")
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"], ids=["direct", "of the session"])
+async def test_an_old_connection_is_closed_after_its_call(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"{}" if method == "POST" else None
+    async with serve(say_ok) as server, http.client(timeout_seconds=10, max_answer_bytes=1000) as client:
+        for _ in range(3):
+            await client.request(method, server.url, content=content)
+        assert server.connections == 1
+        monkeypatch.setattr(direct, "LIFETIME_SECONDS", -1)
+        async with http.client(timeout_seconds=10, max_answer_bytes=1000) as hasty:
+            for _ in range(3):
+                await hasty.request(method, server.url, content=content)
+    assert server.connections == 4

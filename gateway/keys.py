@@ -85,64 +85,55 @@ class ShardKeys:
 _SHARDS = tuple(map(ShardKeys, range(SHARDS)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ConversationKeys:
-    """Keys of one conversation, by the digest of its key (32 hex digits)."""
+    """Keys of one conversation, by the digest of its key (32 hex digits). They are written once: a turn needs most."""
 
-    digest: str
-    shard: ShardKeys = dataclasses.field(init=False, repr=False, compare=False)
-    """The shard that the conversation lives on."""
-    _prefix: str = dataclasses.field(init=False, repr=False, compare=False)
+    __slots__ = (
+        "digest",
+        "directory",
+        "fingerprints",
+        "gap",
+        "lock",
+        "orphans",
+        "outbox",
+        "pull",
+        "seen",
+        "shard",
+        "turns",
+    )
 
-    def __post_init__(self) -> None:
-        shard = _SHARDS[int(self.digest[:4], 16) % SHARDS]
-        object.__setattr__(self, "shard", shard)
-        object.__setattr__(self, "_prefix", shard.prefix)
-
-    @property
-    def directory(self) -> str:
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        self.shard = shard = _SHARDS[int(digest[:4], 16) % SHARDS]
+        """The shard that the conversation lives on."""
+        prefix = shard.prefix
+        self.directory = f"{prefix}conv:{digest}"
         """Hash, TTL `CONVERSATION_TTL_SECONDS`, owner directory: upstream id, last webhook, what is known of it."""
-        return f"{self._prefix}conv:{self.digest}"
-
-    @property
-    def turns(self) -> str:
+        self.turns = f"{prefix}turns:{digest}"
         """List, TTL `TURN_TTL_SECONDS`, owner open_turns: ids of turns without a reply, in order of acceptance."""
-        return f"{self._prefix}turns:{self.digest}"
-
-    @property
-    def lock(self) -> str:
-        """String, TTL the posting lease, owner open_turns: id of the turn that may speak to the upstream."""
-        return f"{self._prefix}lock:{self.digest}"
-
-    @property
-    def fingerprints(self) -> str:
+        self.lock = f"{prefix}lock:{digest}"
+        """String, TTL the posting lease, owner open_turns: the caller of the turn that may speak to the upstream."""
+        self.fingerprints = f"{prefix}prints:{digest}"
         """Hash, TTL as its longest turn's, owner open_turns: request fingerprint → turn id, until the reply is out."""
-        return f"{self._prefix}prints:{self.digest}"
-
-    @property
-    def outbox(self) -> str:
+        self.outbox = f"{prefix}outbox:{digest}"
         """List, TTL `REPLY_TTL_SECONDS`, owner relay: reply ids in the order in which they must leave."""
-        return f"{self._prefix}outbox:{self.digest}"
-
-    @property
-    def pull(self) -> str:
+        self.pull = f"{prefix}pull:{digest}"
         """Hash, TTL `TURN_TTL_SECONDS`, owner pulls: what is needed to pull the reply, until it is there."""
-        return f"{self._prefix}pull:{self.digest}"
-
-    @property
-    def gap(self) -> str:
+        self.gap = f"{prefix}pull:{digest}:gap"
         """Hash, TTL `TURN_TTL_SECONDS`, at rest a minute, owner gaps: what is needed to look for a lost callback."""
-        return f"{self.pull}:gap"
-
-    @property
-    def seen(self) -> str:
+        self.seen = f"{prefix}seen:{digest}"
         """Sorted set, TTL `TURN_TTL_SECONDS`, owner callbacks: upstream message ids taken, by when (Unix ms)."""
-        return f"{self._prefix}seen:{self.digest}"
-
-    @property
-    def orphans(self) -> str:
+        self.orphans = f"{prefix}orphans:{digest}"
         """Hash, TTL `TURN_TTL_SECONDS`, owner callbacks: message id → a segment without a conversation yet."""
-        return f"{self._prefix}orphans:{self.digest}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ConversationKeys) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"ConversationKeys({self.digest!r})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -115,7 +116,7 @@ class OpenTurns:
                     return Entered(
                         turn_id,
                         timedelta(milliseconds=float(delay)),
-                        [Unsettled(one[0], one[1], int(one[2])) for one in dead],
+                        [Unsettled(one[0], one[1], int(one[2])) for one in dead] if dead else [],
                         unanswered,
                         Entry(*known) if known[0] is not None else None,
                     )
@@ -195,12 +196,13 @@ class OpenTurns:
                 recovery.after_ms if recovery else "",
                 recovery.sealed if recovery else "",
                 keys.TURN_TTL_SECONDS,
-                *(part for field in fields.items() for part in field),
+                *chain.from_iterable(fields.items()),
             ),
         )
         try:
-            state: TurnState = await self._tell(call)
+            state: TurnState = await self._store.run(call.name, call.keys, *call.arguments)
         except errors.StoreUnavailable:
+            self._store.later(call, self._lease)
             self._store.later(self._remembering(conversation, turn_id), self._lease)
             raise
         self._release(conversation.digest)

@@ -275,7 +275,8 @@ class Posting:
         self._trace.decision = decision
         match decision.plan:
             case Continue() | Create():
-                await self._note((), decision)
+                if decision.restart:
+                    await self._note((), decision)
             case CatchUp(add):
                 await self._announce(add)
                 try:

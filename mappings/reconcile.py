@@ -24,7 +24,7 @@ import hashlib
 import re
 import string
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice, starmap
@@ -182,14 +182,14 @@ def decide(
     policy = policy or STANDARD
     if known is None:
         return Decision(Verdict.SEED, Create(history))
-    digests = starmap(codes.digest, _newest_first(history))
     remembered = len(known.tail) // DIGEST_CHARACTERS
-    newest = list(islice(digests, remembered))
     held = _from_the_user(known.tail)
-    if held and "".join(reversed(newest)).endswith(held):  # nearly always; a search finds the same, for ten times more
+    end = "".join(reversed(codes.digests(_newest_first(history, remembered))))
+    if held and end.endswith(held):  # nearly always; a search finds the same, for ten times more
         return _in_step(history, segments, known, Alignment((), len(held) // DIGEST_CHARACTERS, 0))
     row = [code for code in codes.read(known.tail) if code & codes.TEXT]
-    recent = alignment.Recent(code for name in chain(newest, digests) for code in codes.read(name))
+    newest, older = codes.read(end), _newest_first(history, HORIZON)[remembered:]
+    recent = alignment.Recent(chain(reversed(newest), starmap(codes.of, older)))
     found = alignment.align(recent, row, unanswered=unanswered, whole=known.count == remembered)
     if found is None:
         return _parted(history, policy, len(row), says_nothing=recent[0] is None)
@@ -201,13 +201,15 @@ def decide(
 
 def digest(message: Message) -> str:
     """Name a message by its speaker and its text, in four characters of base64."""
-    return codes.digest(message.from_bot, message.text)
+    [name] = codes.digests([(message.from_bot, message.text)])
+    return name
 
 
 def tail(messages: Iterable[Message], *, before: str = "") -> str:
     """Give the digests of the last messages, oldest first, where `before` are those of the ones before them."""
     last = deque((message for message in messages if has_words(message.text)), TAIL_MESSAGES)
-    return (before + "".join(map(digest, last)))[-TAIL_MESSAGES * DIGEST_CHARACTERS :]
+    digests = "".join(codes.digests((message.from_bot, message.text) for message in last))
+    return (before + digests)[-TAIL_MESSAGES * DIGEST_CHARACTERS :]
 
 
 def has_words(text: str) -> bool:
@@ -269,7 +271,7 @@ def _plan_ahead(history: tuple[Utterance, ...], lacking: Sequence[int], policy: 
         return Reseed(history), False
     if policy.ahead == "continue":
         return CONTINUE, True
-    newest_first = list(islice(_newest_first(history), lacking[0] + 1))
+    newest_first = _newest_first(history, lacking[0] + 1)
     messages = tuple(Message(*newest_first[index]) for index in lacking)
     if policy.upstream_takes_user_messages:
         return CatchUp(messages, lost=0), False
@@ -305,14 +307,16 @@ def _in_step(history: tuple[Utterance, ...], segments: int | None, known: Known,
     return Decision(verdict, CONTINUE, matched=found.matched, missing=found.missing)
 
 
-def _newest_first(history: tuple[Utterance, ...]) -> Iterator[tuple[bool, str]]:
-    """Give the client's last messages from the end; those without words use up the horizon, too."""
+def _newest_first(history: tuple[Utterance, ...], most: int) -> Sequence[tuple[bool, str]]:
+    """Give so many of the client's last messages from the end; those without words use up the horizon, too."""
+    found: list[tuple[bool, str]] = []
     left = HORIZON
     for utterance in islice(reversed(history), HORIZON):
         from_bot = utterance.from_bot
         for text in reversed(utterance.segments):
-            if not left:
-                return
+            if not left or len(found) == most:
+                return found
             left -= 1
             if text and not text.isspace():
-                yield from_bot, text
+                found.append((from_bot, text))
+    return found

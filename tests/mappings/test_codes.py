@@ -29,27 +29,30 @@ class Counting(Memory):
 def test_a_remembered_digest_is_the_one_that_would_be_computed(said: list[tuple[bool, str]], most: int) -> None:
     memory = Counting(most)
     for message in said:
-        assert memory.digest(*message) == codes.write(codes.of(*message))
+        assert memory.digests([message]) == [codes.write(codes.of(*message))]
         assert memory.size <= 2 * most
+    assert memory.digests(said) == [codes.write(codes.of(*message)) for message in said]
+    assert memory.size <= 2 * most
 
 
 def test_what_is_met_again_is_not_computed_again() -> None:
     memory = Counting(2)
     for text in ("u1", "u2", "u1", "u3", "u1", "u4", "u1"):  # the first half is full with the second
-        memory.digest(False, text)
+        memory.digests([(False, text)])
     assert memory.computed == [(False, text) for text in ("u1", "u2", "u3", "u4")]
 
 
 def test_what_was_not_met_for_long_is_forgotten() -> None:
     memory = Counting(2)
     for text in ("u1", "u2", "u3", "u4", "u5", "u1"):
-        memory.digest(False, text)
+        memory.digests([(False, text)])
     assert [text for _, text in memory.computed] == ["u1", "u2", "u3", "u4", "u5", "u1"]
 
 
 def test_the_same_text_of_the_other_speaker_is_another_message() -> None:
     memory = Counting(4)
-    assert memory.digest(True, "ok") != memory.digest(False, "ok")
+    one, other = memory.digests([(True, "ok"), (False, "ok")])
+    assert one != other
     assert len(memory.computed) == 2
 
 

@@ -134,7 +134,7 @@ class Known(msgspec.Struct, frozen=True):
     def of(cls, transcript: Iterable[Message]) -> Self:
         """Remember a whole transcript: one that was read, or the history that a conversation begins with."""
         spoken = [message for message in transcript if has_words(message.text)]
-        return cls(tail(spoken), len(spoken))
+        return cls(tail(spoken[-TAIL_MESSAGES:]), len(spoken))
 
     @classmethod
     def read(cls, tail: str, count: str | None) -> Self:

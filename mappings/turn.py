@@ -26,8 +26,7 @@ class Utterance(msgspec.Struct, frozen=True, gc=False, rename={"from_bot": "bot"
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One atomic text of one speaker, as stateful upstreams count them; `id` is the upstream's, where it has one.
 
     `sent_at` is in Unix seconds; None where nobody says it.

@@ -25,19 +25,19 @@ def encode_create(turn: Turn, *, webhook: str, now: datetime, context: Context |
     V1's history has no times: the messages are dated one second apart, ending before `now`, so that an upstream that
     sorts by `sent_at` keeps their order.
     """
-    history = list(flatten(turn.history))
-    begin = int(now.timestamp()) - len(history)
-    return wire.CreateConversation(
+    begin = int(now.timestamp()) - turn.history_segments
+    conversation = wire.BeginConversation(
         bot_id=turn.bot_id,
         user_id=turn.user_id,
         create_user_if_not_exists=True,
         webhook=webhook,
         with_messages=[
-            wire.Message(text=message.text, from_bot=message.from_bot, sent_at=begin + index)
-            for index, message in enumerate(history)
+            wire.Said(message.text, message.from_bot, sent_at)
+            for sent_at, message in enumerate(flatten(turn.history), begin)
         ],
         **(_conversation_settings(context) if context else {}),
-    ).body()
+    )
+    return msgspec.json.encode(conversation)
 
 
 def encode_message(text: str, *, now: datetime, picture: Picture | None = None) -> bytes:

@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mappings.wire import v3
@@ -100,6 +103,32 @@ def test_a_request_carries_only_the_fields_that_were_set() -> None:
         "create_user_if_not_exists": True,
         "with_messages": [{"text": "Hola 👋", "from_bot": False, "sent_at": 1640995200}],
     }
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.lists(st.tuples(texts, st.booleans())), texts, st.sampled_from([{}, {"platform": "p", "segment": False}]))
+def test_a_conversation_with_a_history_is_written_in_the_same_bytes_as_any_other(
+    said: list[tuple[str, bool]], freeform: str, settings: dict[str, Any]
+) -> None:
+    begins: dict[str, Any] = {
+        "bot_id": "b1",
+        "user_id": "u1",
+        "create_user_if_not_exists": True,
+        "webhook": "https://g",
+    }
+    settings = settings | ({"freeform": freeform} if freeform else {})
+    messages = [{"text": text, "from_bot": from_bot, "sent_at": 1640995200} for text, from_bot in said]
+    slow = v3.CreateConversation(**begins, with_messages=[v3.Message(**one) for one in messages], **settings)
+    quick = v3.BeginConversation(**begins, with_messages=[v3.Said(**one) for one in messages], **settings)
+    assert msgspec.json.encode(quick) == slow.body()
+
+
+@given(texts)
+def test_a_text_is_posted_in_the_same_bytes_as_any_other_message(text: str) -> None:
+    message = v3.Message(text=text, from_bot=False, sent_at=1640995200)
+    assert msgspec.json.encode(v3.PostText(v3.Text(text, sent_at=1640995200))) == v3.PostMessage(message=message).body()
 
 
 def test_a_field_that_is_cleared_is_sent_as_null() -> None:

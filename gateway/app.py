@@ -35,6 +35,7 @@ from gateway.complete import Complete
 from gateway.dialects import Connected
 from gateway.directory import Directory
 from gateway.draining import Drain
+from gateway.fingerprints import Fingerprints
 from gateway.open_turns import OpenTurns
 from gateway.operations import Operations
 from gateway.pictures import Pictures
@@ -195,6 +196,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
         api = Api(
             complete=Complete(
                 authenticator=authenticator,
+                fingerprints=Fingerprints(relay.secrets[0]),
                 turns=turns,
                 answers=answers,
                 bodies=bodies,

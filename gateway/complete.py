@@ -1,7 +1,6 @@
 """POST /v2/complete: read the request, take the turn, and render V1's answer to it."""
 
 import asyncio
-import hashlib
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from gateway import auth, destinations, errors, exchange, mapping_log
 from gateway.answers import Answers
 from gateway.bodies import Bodies
 from gateway.exchange import Answer
+from gateway.fingerprints import Fingerprints
 from gateway.pictures import Pictures
 from gateway.posting import Incoming
 from gateway.relay.pressure import Pressure
@@ -32,6 +32,7 @@ class Complete:
         self,
         *,
         authenticator: auth.Authenticator,
+        fingerprints: Fingerprints,
         turns: Turns,
         answers: Answers,
         bodies: Bodies,
@@ -40,6 +41,7 @@ class Complete:
         webhook_allow: destinations.Networks,
     ) -> None:
         self._authenticator = authenticator
+        self._fingerprints = fingerprints
         self._turns = turns
         self._answers = answers
         self._bodies = bodies
@@ -95,7 +97,7 @@ class Complete:
                 destinations.check_url(turn.webhook, self._webhook_allow)
             except destinations.RefusedDestination as error:
                 raise errors.OutOfRange(f"webhook: {error}") from error
-        fingerprint = hashlib.blake2b(body, digest_size=16).hexdigest()
+        fingerprint = self._fingerprints.of(body)
         preferences = request.headers.getlist("prefer")
         strict = bool(preferences) and receipt.is_strict(", ".join(preferences))
         return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key, strict)

@@ -88,14 +88,14 @@ async def test_a_known_conversations_turn_is_two_scripts_and_one_call_upstream(i
     count, asked = await of_a_turn(idle, messages=[said("one")], message="two")
     assert asked == ["POST messages"]
     assert count.scripts == {"open_turn": 1, "record_post": 1}
-    assert count.functions <= 740  # 570 when this was written
+    assert count.functions <= 410  # 314 when this was written
 
 
 async def test_a_cold_turn_is_three_scripts_and_three_calls_upstream(idle: World) -> None:
     count, asked = await of_a_turn(idle, messages=HISTORY[:10])
     assert asked == ["GET conversations", "POST conversations", "POST messages"]
     assert count.scripts == {"open_turn": 1, "record_conversation": 1, "record_post": 1}
-    assert count.functions <= 1000  # 770
+    assert count.functions <= 840  # 645
 
 
 async def test_a_joined_request_is_one_script_and_nothing_upstream(idle: World) -> None:
@@ -103,7 +103,7 @@ async def test_a_joined_request_is_one_script_and_nothing_upstream(idle: World) 
     count, asked = await of_a_turn(idle, min_delay=30, max_delay=30)
     assert asked == []
     assert count.scripts == {"open_turn": 1}
-    assert count.functions <= 320  # 250
+    assert count.functions <= 220  # 167
 
 
 async def test_a_history_beyond_the_horizon_takes_no_more_calls_the_longer_it_is(idle: World) -> None:
@@ -113,4 +113,4 @@ async def test_a_history_beyond_the_horizon_takes_no_more_calls_the_longer_it_is
         count, _ = await of_a_turn(idle, user_id=user, messages=[*HISTORY[:length], said("one")], message="two")
         counts.append(count.functions)
     assert abs(counts[1] - counts[0]) <= 20
-    assert counts[1] <= 1150  # 870
+    assert counts[1] <= 370  # 280

@@ -8,6 +8,7 @@ One process holds its numbers in memory. Several workers share a directory of me
 them shows: their parent opens it with `shared_by_workers()` before it starts them as new processes.
 """
 
+import bisect
 import contextlib
 import os
 import re
@@ -23,11 +24,11 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client import Histogram as LibraryHistogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import errors
@@ -40,6 +41,18 @@ DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 MAX_OPEN_VALUES: Final = 100
 OTHER: Final = "_OTHER"
+
+
+class Histogram(LibraryHistogram):
+    """The library's, whose search for a bucket is a walk with two checks before it: 0.8 µs more, five times a turn."""
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        """Count a value; there are no exemplars here."""
+        if exemplar is not None:
+            raise ValueError("exemplars are not kept")
+        self._sum.inc(amount)
+        self._buckets[bisect.bisect_left(self._upper_bounds, amount)].inc(1)
+
 
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 

@@ -14,12 +14,12 @@ import math
 import re
 import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 import yarl
 
 from gateway import metrics
@@ -44,8 +44,7 @@ Peer: TypeAlias = Literal["upstream", "webhook"]
 """Whom a client calls, as the metrics name it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A whole answer; `headers` ignores the case of names. Any status is an answer, also one that refuses."""
 
     status: int
@@ -100,19 +99,24 @@ class HttpClient:
         head_lines = "".join(f"{name}: {value}\r\n" for name, value in session.headers.items())
         self._connections = direct.Connections(session, session.timeout, head_lines)
 
-    async def request(
+    def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: Content | None = None
-    ) -> Answer:
+    ) -> Awaitable[Answer]:
         """Make a call and read its whole answer.
 
         Raises CallFailed, what the guard raises, and ValueError for a header that cannot be sent. GET, HEAD, PUT and
         DELETE are sent once more when a kept connection turns out to be closed; POST and PATCH never are.
         """
-        began = time.perf_counter()
         _check_headers(headers := headers or {})
         route = self._connections.route(method, url, headers, content)
         if route is not None and isinstance(content, bytes):
-            return await self._request_directly(method, route, headers, content)
+            return self._request_directly(method, route, headers, content)
+        return self._request_by_session(method, url, headers, content)
+
+    async def _request_by_session(
+        self, method: str, url: str, headers: Mapping[str, str], content: Content | None
+    ) -> Answer:
+        began = time.perf_counter()
         async with self.stream(method, url, headers=headers, content=content) as answer:
             body = b"".join([chunk async for chunk in answer.chunks()])
         return Answer(answer.status, answer.headers, body, time.perf_counter() - began)

@@ -18,12 +18,14 @@ from mappings import fates
 MAX_COMBINATIONS: Final = 200
 """The clients of one product have a handful; requests of any more are counted field by field."""
 
+LABELS: Final = ("field", "fate")
+
 Combination: TypeAlias = tuple[tuple[str, ...], ...]
 """The names of a request's fields, those of one fate after the other's, in the order of `fates.KINDS`."""
 
 
 class FieldCounts(Collector):
-    """A counter with the labels `field` and `fate`."""
+    """A counter with the labels `LABELS`."""
 
     def __init__(self, name: str, documentation: str, *, registry: CollectorRegistry) -> None:
         self._name = name
@@ -66,7 +68,7 @@ class FieldCounts(Collector):
             for fate, names in zip(fates.KINDS, sample.labels["names"].split(";"), strict=True):
                 for name in filter(None, names.split(",")):
                     tally[name, fate] += sample.value
-        family = CounterMetricFamily(self._name, self._documentation, labels=("field", "fate"))
+        family = CounterMetricFamily(self._name, self._documentation, labels=LABELS)
         for labels, requests in sorted(tally.items()):
             family.add_metric(labels, requests)
         return family

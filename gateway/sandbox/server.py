@@ -16,6 +16,8 @@ from gateway.sandbox.settings import SandboxSettings
 from gateway.sandbox.world import World
 
 _GRACE_SECONDS = 5
+_KEEP_ALIVE_SECONDS = 75
+"""Above what clients keep idle connections for: a request must not meet their closing on its way."""
 _BACKLOG = 2048
 
 
@@ -41,6 +43,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )

@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from gateway import metrics
+from gateway import field_counts, metrics
 from gateway.cli import main
 from gateway.relay.delivery import Reason
 
@@ -40,7 +40,7 @@ def names() -> set[str]:
 def labels() -> set[str]:
     """Give the names of all labels."""
     declared = (value for value in vars(metrics).values() if isinstance(value, metrics.Family))
-    return {"le"}.union(*(family._known for family in declared))
+    return {"le", *field_counts.LABELS}.union(*(family._known for family in declared))
 
 
 def queries() -> Iterator[str]:

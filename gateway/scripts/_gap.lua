@@ -12,16 +12,21 @@ end
 -- Keep the key for a look, and have the look if something is missing, which is returned; nothing is without a key.
 local function watch(prefix, digest, kept, upstream, is_missing, now, longest_s)
   local pulls, gap, member = prefix .. 'pulls', prefix .. 'pull:' .. digest .. ':gap', digest .. ':gap'
+  local known = redis.call('HMGET', gap, 'sealed', 'noticed', 'lease_until')
   if kept[1] then
     redis.call('HSET', gap, 'sealed', kept[1], 'meta', kept[2], 'upstream', upstream)
-  elseif redis.call('EXISTS', gap) == 0 then
+  elseif not known[1] then
     return false
   end
   if is_missing then
+    if not known[2] then redis.call('HSET', gap, 'noticed', now) end
     redis.call('EXPIRE', gap, longest_s)
     redis.call('ZADD', pulls, 'NX', now + GRACE_MS, member)
-  elseif redis.call('HEXISTS', gap, 'lease_until') == 0 then -- else its end will see it
-    if redis.call('ZREM', pulls, member) == 1 then redis.call('HDEL', gap, 'claims', 'failures', 'takeovers') end
+  elseif not known[3] then -- else its end will see it
+    if known[2] then
+      redis.call('HDEL', gap, 'noticed', 'claims', 'failures', 'takeovers')
+      redis.call('ZREM', pulls, member)
+    end
     redis.call('EXPIRE', gap, LINGER_SECONDS)
   end
   return is_missing

@@ -22,6 +22,7 @@ if known[1] == ARGV[4] and known[2] then
     return 'again'
   end
 end
+redis.call('HDEL', gap, 'noticed')
 redis.call('ZREM', pulls, member)
 redis.call('EXPIRE', gap, LINGER_SECONDS)
 return 'done'

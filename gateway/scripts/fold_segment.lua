@@ -126,8 +126,7 @@ local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, dela
   local tenant = string.match(meta, '"tenant":"(%x+)"') or '-'
   redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'tenant', tenant, 'webhook', webhook, 'meta', meta,
     'turns', turn_ids, 'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle,
-    'opened_at', now, 'count', 1, 'segment:1', segment, 'picture', has_picture)
-  if held then redis.call('HSET', reply_key(id), 'upto', held) end
+    'opened_at', now, 'count', 1, 'segment:1', segment, 'picture', has_picture, 'upto', held or 0)
   redis.call('RPUSH', outbox, id)
   local keep = math.ceil((due - now) / 1000) + reply_ttl -- a delay must not outlast what waits for it
   redis.call('EXPIRE', reply_key(id), keep)
@@ -193,7 +192,7 @@ local tail = redis.call('LINDEX', outbox, -1)
 if is_overtaken then -- it goes before what has overtaken it, where that is still here
   for _, id in ipairs(redis.call('LRANGE', outbox, 0, -1)) do
     local place = redis.call('HMGET', reply_key(id), 'upto', 'frozen')
-    if not place[2] and place[1] and tonumber(place[1]) > held then
+    if not place[2] and tonumber(place[1] or 0) > held then
       tail = id
       break
     end
@@ -202,14 +201,14 @@ end
 local webhook, meta = known[2], known[3] or ''
 if tail then
   local reply = redis.call('HMGET', reply_key(tail), 'webhook', 'meta', 'frozen', 'picture', 'count', 'base', 'settle',
-    'opened_at')
+    'opened_at', 'upto')
   webhook, meta = reply[1], reply[2]
   if not reply[3] then
     local second_picture = has_picture == '1' and reply[4] == '1'
     if tonumber(reply[5]) < tonumber(ARGV[11]) and not second_picture then
       local count = redis.call('HINCRBY', reply_key(tail), 'count', 1)
-      redis.call('HSET', reply_key(tail), 'segment:' .. count, segment)
-      if held and not is_overtaken then redis.call('HSET', reply_key(tail), 'upto', held) end
+      local upto = held and not is_overtaken and held or reply[9] or 0
+      redis.call('HSET', reply_key(tail), 'segment:' .. count, segment, 'upto', upto)
       if has_picture == '1' then redis.call('HSET', reply_key(tail), 'picture', '1') end
       local quiet = math.min(now + patience(reply[7]), reply[8] + ARGV[10])
       local due = math.max(tonumber(reply[6]), quiet)

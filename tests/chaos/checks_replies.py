@@ -41,12 +41,13 @@ def _excuse(story: Story, request: Request) -> str | None:
     for conversation in story.conversations_of.get(story.pair(request), ()):
         said = [one.text for one in conversation.messages if one.from_bot]
         if request.id in texts.ids_in(said):
-            taken = [one for one in story.callbacks.get(conversation.id, ()) if one.acknowledged_at is not None]
+            called = story.callbacks.get(conversation.id, ())
+            taken = [one for one in called if one.acknowledged_at is not None or _is_shown(story, one, request)]
             if request.id in texts.ids_in(one.text for one in taken):
                 return None
             if story.logs.recovers and not story.is_deleted(conversation.id):
                 answered = any(one.acknowledged and one.request == request.id for one in story.logs.arrivals)
-                return "a part of its reply never came" if answered else None
+                return "a part of its reply never came, and nothing after it" if answered else None
             return "its callback never came"
     if any(story.is_deleted(one.id) for one in story.conversations_of.get(story.pair(request), ())):
         return "the upstream deleted it"
@@ -88,30 +89,49 @@ def never_misrouted(story: Story, finding: Finding) -> None:
         finding.hold(arrival.query == query, f"{arrival.request} was called with another query")
 
 
-@invariant("I14", "every acknowledged segment is in some delivery, exactly once and in order")
+@invariant("I14", "every segment that was called back, or missed between others, is delivered exactly once, in order")
 def every_segment(story: Story, finding: Finding) -> None:
     """Compare what the upstream said with what the client got, text by text."""
     lost: list[bool] = []
+    shown = 0
     for chat, pair in story.pair_of_chat.items():
         got = Counter(text for said in story.received.get(chat, ()) for text in said)
         spoken: Counter[str] = Counter()
         for conversation in story.conversations_of.get(pair, ()):
             spoken.update(one.text for one in conversation.messages if one.from_bot)
             for callback in story.callbacks.get(conversation.id, ()):
-                if callback.acknowledged_at is None:
-                    lost.append(got[callback.text] > 0)
-                    continue
                 held = got[callback.text] > 0
                 turn = _turn_of(story, chat, callback)
-                excuse = turn and story.flushed(turn.began, _forgotten_by(turn))
-                finding.hold(held, f"{chat} never got {callback.text[:TEXT]!r}", excuse=excuse)
+                what = f"{chat} never got {callback.text[:TEXT]!r}"
+                if callback.acknowledged_at is not None:
+                    excuse = turn and story.flushed(turn.began, _forgotten_by(turn))
+                    finding.hold(held, what, excuse=excuse)
+                    continue
+                lost.append(held)
+                by = story.revealing.get(callback.message_id)
+                if by and story.logs.recovers:
+                    shown += 1
+                    finding.hold(held, f"{what}, which was missed", excuse=_unfindable(story, callback, by, turn))
         for text, count in got.items():
             if text in spoken:
                 fresh = story.flushed(0)
                 finding.hold(count <= spoken[text], f"{chat} got {text[:TEXT]!r} {count} times", excuse=fresh)
         _check_order(story, chat, finding)
     if lost:
-        finding.figures |= {"never called back": len(lost), "of those found": sum(lost)}
+        finding.figures |= {"never called back": len(lost), "of those found": sum(lost), "of those shown": shown}
+
+
+def _is_shown(story: Story, missed: Callback, request: Request) -> bool:
+    by = story.revealing.get(missed.message_id)
+    return story.logs.recovers and by is not None and not _unfindable(story, missed, by, request)
+
+
+def _unfindable(story: Story, missed: Callback, by: Callback, turn: Request | None) -> str | None:
+    """Say why a message cannot have been found though another callback (`by`) showed that it had been missed."""
+    if story.is_deleted(missed.conversation):
+        return "the upstream deleted it"
+    until = max((by.acknowledged_at or 0) + REST_SECONDS, _forgotten_by(turn) if turn else 0)
+    return "the store was emptied" if story.flushed(missed.first_at, until) else None
 
 
 def _turn_of(story: Story, chat: str, callback: Callback) -> Request | None:
@@ -137,13 +157,21 @@ def _check_order(story: Story, chat: str, finding: Finding) -> None:
         spoken = [text for text in spoken if spoken.count(text) == 1]
     place = {text: index for index, text in enumerate(spoken)}
     got = [text for said in story.delivered.get(chat, ()) for text in said if text in place]
+    missed = {
+        one.text
+        for conversation in story.conversations_of.get(story.pair_of_chat[chat], ())
+        for one in story.callbacks.get(conversation.id, ())
+        if one.acknowledged_at is None
+    }
     requests = story.chats[chat]
     disordered = any(
         fault.name == "callbacks reorder"
         for fault in story.near(requests[0].began, requests[-1].ended + story.logs.limits.turn, Class.CALLBACK)
     )
     ordered = all(place[one] <= place[other] for one, other in itertools.pairwise(got))
-    excuse = disordered or story.flushed(0)
+    others = [text for text in got if text not in missed]
+    late = all(place[one] <= place[other] for one, other in itertools.pairwise(others)) and "one was found late"
+    excuse = disordered or story.flushed(0) or late
     finding.hold(ordered, f"{chat} got what was said in another order", excuse=excuse)
 
 

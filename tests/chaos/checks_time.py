@@ -20,6 +20,9 @@ EARLY_SECONDS = 0.005
 LATE_SECONDS = 1.0
 HELD_UP_SECONDS = 0.3
 
+MISSED_SECONDS = 3.0
+"""How long a reply waits for a message that was missed, from the callback that showed it on."""
+
 LEAST_DRAWS = 30
 KOLMOGOROV = 1.95
 """The statistic times the root of the count exceeds this once in a thousand uniform samples."""
@@ -100,9 +103,13 @@ def _due(story: Story, first: Arrival) -> _Due | None:
     request = story.requests.get(first.request)
     if request is None or request.accepted_at is None or first.receiver in UNRELIABLE:
         return None
+    called = list(_callbacks_of(story, request))
+    shown = [by.acknowledged_at or 0 for one in called if (by := story.revealing.get(one.message_id))]
     segments = [
-        one.acknowledged_at + story.logs.limits.settle
-        for one in _callbacks_of(story, request)
+        one.acknowledged_at
+        + story.logs.limits.settle
+        + MISSED_SECONDS * any(0 <= one.acknowledged_at - at <= MISSED_SECONDS for at in shown)
+        for one in called
         if one.text in first.texts and one.acknowledged_at and one.acknowledged_at <= first.at
     ]
     if not segments:

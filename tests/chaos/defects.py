@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from gateway import auth, open_turns
 from gateway.cli import main
@@ -50,7 +51,7 @@ def repeated_requests_do_not_join() -> None:
 
     def make(enter: Any) -> Any:
         async def without_joining(self: Any, conversation: Any, proposal: Any, *rest: Any, **named: Any) -> Any:
-            alone = dataclasses.replace(proposal, fingerprint=uuid.uuid4().hex)
+            alone = msgspec.structs.replace(proposal, fingerprint=uuid.uuid4().hex)
             return await enter(self, conversation, alone, *rest, **named)
 
         return without_joining
@@ -63,7 +64,7 @@ def replies_do_not_wait() -> None:
 
     def make(enter: Any) -> Any:
         async def at_once(self: Any, conversation: Any, proposal: Any, *rest: Any, **named: Any) -> Any:
-            hasty = dataclasses.replace(proposal, delay=timedelta(0), min_delay=timedelta(0))
+            hasty = msgspec.structs.replace(proposal, delay_ms=0, min_delay_ms=0)
             return await enter(self, conversation, hasty, *rest, **named)
 
         return at_once
@@ -92,6 +93,21 @@ def repeated_callbacks_count() -> None:
             return await fold(self, conversation, upstream_id, renamed, *rest, **named)
 
         return again
+
+    _replace(queue.Queue, "fold", make)
+
+
+def counts_are_not_read() -> None:
+    """See in no callback how many messages there are."""
+
+    def make(fold: Any) -> Any:
+        async def uncounted(
+            self: Any, conversation: Any, upstream_id: str, segment: Any, *rest: Any, **named: Any
+        ) -> Any:
+            alone = dataclasses.replace(segment, position=None)
+            return await fold(self, conversation, upstream_id, alone, *rest, **named)
+
+        return uncounted
 
     _replace(queue.Queue, "fold", make)
 
@@ -198,6 +214,7 @@ DEFECTS: dict[str, Defect] = {
     "no-delay": Defect(replies_do_not_wait, frozenset({"I8"})),
     "short-lease": Defect(leases_are_too_short, frozenset({"I2", "I23"}), receivers=("slow",)),
     "no-seen-set": Defect(repeated_callbacks_count, frozenset({"I14"}), ("callbacks-twice",)),
+    "no-counts": Defect(counts_are_not_read, frozenset({"I14"}), ("callbacks-lost",)),
     "blind-repeats": Defect(posts_are_repeated_blindly, frozenset({"I6"}), ("upstream-fails-late",)),
     "astray": Defect(replies_go_astray, frozenset({"I12"})),
     "content": Defect(failures_count_as_delivered, frozenset({"I1"})),

@@ -15,10 +15,10 @@ from tests.chaos.world import SECRET, World
 
 
 async def come_to_rest(world: World, seconds: float) -> bool:
-    """Wait until no reply is on its way any more; tell whether it came to that in so many seconds."""
+    """Wait until no reply is on its way and nothing missed is looked for; tell whether it came to that in time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while await _count(world, [shard.due for shard in keys.all_shards()]):
+            while await _count(world, [shard.due for shard in keys.all_shards()]) or await _is_missed(world):
                 await asyncio.sleep(0.1)
             return True
     return False
@@ -53,6 +53,13 @@ async def redrive_all(world: World) -> int:
     if process.returncode != 0:
         raise RuntimeError(f"dead letters could not be sent again: exit code {process.returncode}")
     return len(json.loads(output))
+
+
+async def _is_missed(world: World) -> bool:
+    pipeline = world.redis.pipeline(transaction=False)
+    for shard in keys.all_shards():
+        pipeline.zrange(shard.pulls, 0, -1)
+    return any(name.endswith(":gap") for names in await pipeline.execute() for name in names)
 
 
 async def _count(world: World, names: list[str]) -> int:

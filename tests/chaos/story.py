@@ -78,6 +78,24 @@ class Story:
         return {conversation: list(each.values()) for conversation, each in found.items()}
 
     @functools.cached_property
+    def revealing(self) -> Mapping[str, Callback]:
+        """What showed first that a message had been missed, by that one's id: one behind it that was called back."""
+        found: dict[str, Callback] = {}
+        for conversation in self.logs.conversations:
+            called = {one.message_id: one for one in self.callbacks.get(conversation.id, ())}
+            behind: Callback | None = None
+            for message in reversed(conversation.messages):
+                callback = called.get(message.id)
+                if callback is None:
+                    continue
+                if callback.acknowledged_at is None:
+                    if behind is not None:
+                        found[message.id] = behind
+                elif behind is None or callback.acknowledged_at < (behind.acknowledged_at or math.inf):
+                    behind = callback
+        return found
+
+    @functools.cached_property
     def deliveries(self) -> Mapping[str, Sequence[Arrival]]:
         """The attempts of each delivery, as they arrived."""
         found: dict[str, list[Arrival]] = defaultdict(list)

@@ -321,6 +321,49 @@ def test_a_reply_whose_callback_got_lost_is_missed_where_the_gateway_recovers_su
     assert found(logs, "I1") == (0, 1)
 
 
+def miss_a_message(logs: Logs, number: int) -> None:
+    """Lose the callback of one message of c0, and let its text be in no delivery."""
+    of_chat = [index for index, one in enumerate(logs.callbacks) if one.conversation == "v-0"]
+    lost = logs.callbacks[of_chat[number]]
+    logs.callbacks = [
+        replace(one, state="lost", acknowledged_at=None) if one is lost else one for one in logs.callbacks
+    ]
+    logs.arrivals = [
+        replace(one, texts=tuple(text for text in one.texts if text != lost.text)) for one in logs.arrivals
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_message_that_a_later_callback_shows_to_be_missed_must_be_delivered(number: int) -> None:
+    logs = good_logs()
+    miss_a_message(logs, number)
+    assert "I14" not in violated(logs)  # where nobody looks for such messages
+    logs.recovers = True
+    assert found(logs, "I14") == (0, 1)
+    logs.faults = [fault("FLUSHALL", Class.FLUSH, 10.2, 10.3)]
+    assert found(logs, "I14") == (1, 0)
+    logs.faults = [fault("deletion", Class.DELETION, 4, 4.1, "v-0")]
+    assert found(logs, "I14") == (1, 0)
+
+
+def test_the_last_message_of_all_may_be_missed() -> None:
+    logs = good_logs()
+    logs.recovers = True
+    miss_a_message(logs, 3)
+    assert "I14" not in violated(logs)
+
+
+def test_a_reply_may_wait_for_what_it_misses() -> None:
+    logs = good_logs()
+    logs.recovers = True
+    first = replace(logs.callbacks[0], state="lost", acknowledged_at=None)
+    logs.callbacks = [first, *logs.callbacks[1:]]
+    logs.arrivals = [arrival(logs.requests[0], BEGAN + 4.5), *logs.arrivals[1:]]
+    assert "I9" not in violated(logs)
+    logs.arrivals = [arrival(logs.requests[0], BEGAN + 5.5), *logs.arrivals[1:]]
+    assert "I9" in violated(logs)
+
+
 def test_a_hanging_receiver_that_delays_the_others_is_caught() -> None:
     logs = good_logs()
     hanging = replace(

@@ -1,6 +1,7 @@
 """Replies whose callbacks never come are found in the upstream's transcript."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -418,3 +419,39 @@ async def test_who_gave_up_waiting_for_a_slow_upstream_joins_his_turn_even_when_
     anew = await world.http.post(url, json=world.request(), headers=headers)
     assert anew.json()["message_id"] != turn_id
     assert len(await world.sandbox.deliveries(2)) == 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("delay", [60, 0], ids="delay {}".format)
+async def test_whatever_is_lost_or_overtaken_all_is_delivered_once_and_in_order(
+    world: World, seed: int, delay: int
+) -> None:
+    draw = random.Random(seed)
+    await world.sandbox.arm_callbacks(CallbackFault(kind="lost", times=None))  # this test calls back by itself
+    spoken: list[str] = []
+    overtaken: list[dict[str, Any]] = []
+    for turn in range(4):
+        texts = [f"{turn}.{number}" for number in range(draw.randint(1, 3))]
+        before = len(spoken)
+        spoken += texts
+        await world.sandbox.script(*texts)
+        assert (await world.complete(message=f"turn {turn}", min_delay=delay, max_delay=delay)).status_code == 200
+        await called_back(world, len(spoken))
+        fresh = (await world.sandbox.callbacks())[before:]
+        overtaken += [one for one in fresh[:-1] if draw.random() < 0.3]
+        taken = [one for one in fresh if one not in overtaken and draw.random() < 0.6]
+        if turn == 3 and fresh[-1] not in taken:
+            taken.append(fresh[-1])
+        late = [one for one in overtaken if one not in fresh and draw.random() < 0.5]
+        for one in draw.sample([*taken, *late], len(taken) + len(late)):
+            assert (await world.http.post(one["url"], json=one["json"])).status_code == 200
+        if draw.random() < 0.4:
+            await mend(world)
+    await mend(world)
+    world.pass_time(timedelta(seconds=60))
+    await world.settled()
+    got = [text for one in await world.sandbox.deliveries() for text in one["json"]["completion"]]
+    assert sorted(got) == sorted(spoken)
+    assert got == spoken or not delay  # what has left cannot be overtaken
+    held, heard = await world.counted()
+    assert heard == held

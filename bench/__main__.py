@@ -11,16 +11,18 @@ import uvloop
 
 from bench import load, machine, mock_v3, report
 from bench.plan import Plan
-from bench.scenarios import cold_turn, front_half, relay, whole_turn, workers
+from bench.scenarios import cold_turn, front_half, relay, start, synchronous_turn, whole_turn, workers
 from bench.subjects import Idiomatic, Lua, Node, PassThrough, Subject
 from bench.subjects.gateway import Gateway
 
 SCENARIOS: dict[str, Callable[[Plan], Awaitable[None]]] = {
     "front-half": front_half.run,
     "whole-turn": whole_turn.run,
+    "synchronous-turn": synchronous_turn.run,
     "cold-turn": cold_turn.run,
     "relay": relay.run,
     "workers": workers.run,
+    "start": start.run,
 }
 
 _BINARIES = {"nginx": "-v", "wrk": "-v", "node": "--version"}

@@ -26,7 +26,7 @@ def history(items: int) -> list[dict[str, Any]]:
 
 
 def complete(
-    items: list[dict[str, Any]], *, webhook: str, message: str = f"And message {NUMBER_MARK}?", **changes: Any
+    items: list[dict[str, Any]], *, webhook: str | None, message: str = f"And message {NUMBER_MARK}?", **changes: Any
 ) -> dict[str, Any]:
     """Give a request with the marks of user and number in it."""
     return {

@@ -37,11 +37,12 @@ class Gaps:
         conversation = pull.conversation
         ended: Ended = await self._store.run(
             "close_gap",
-            [conversation.shard.pulls, conversation.gap, conversation.directory],
+            [conversation.shard.pulls, conversation.gap, conversation.directory, conversation.turns],
             pull.name,
             pull.fence,
             pull.upstream_id,
             accounted,
+            conversation.shard.prefix,
         )
         return ended
 

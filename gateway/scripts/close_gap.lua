@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- End a look at what the upstream holds: whatever it had told of by then is known now, or is not to be had.
 --
--- KEYS  1 pulls  2 gap  3 directory
+-- KEYS  1 pulls  2 gap  3 directory  4 turns
 -- ARGV  1 offset ms  2 what is ended: conversation digest and ':gap'  3 fence  4 upstream conversation id
---       5 how many messages are accounted for by this look
+--       5 how many messages are accounted for by this look  6 key prefix
 -- Returns 'done', 'again' when something else is missing by now, or 'stale' when the lease has passed to another.
 -- include _gap
 local pulls, gap, directory, member = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
@@ -13,7 +13,13 @@ if fields[1] ~= ARGV[3] then return 'stale' end
 if not fields[2] then return redis.call('ZSCORE', pulls, member) and 'again' or 'done' end
 local known = redis.call('HMGET', directory, 'id', 'heard', 'told')
 redis.call('HDEL', gap, 'lease_until', 'claims', 'failures', 'takeovers')
-if known[1] == ARGV[4] and known[2] then
+-- A message that is being posted, or whose sender died, may be among them, and is counted when its fate is known: until
+-- then nothing is, and the next callback has another look.
+local in_doubt = false
+for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
+  in_doubt = in_doubt or redis.call('HGET', ARGV[6] .. 'turn:' .. id, 'state') == 'posting'
+end
+if known[1] == ARGV[4] and known[2] and not in_doubt then
   local heard = math.max(known[2], ARGV[5])
   redis.call('HSET', directory, 'heard', heard)
   if known[3] and tonumber(known[3]) > heard then

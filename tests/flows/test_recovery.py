@@ -455,3 +455,23 @@ async def test_whatever_is_lost_or_overtaken_all_is_delivered_once_and_in_order(
     assert got == spoken or not delay  # what has left cannot be overtaken
     held, heard = await world.counted()
     assert heard == held
+
+
+async def test_a_look_while_nobody_knows_of_a_message_does_not_count_it_twice(world: World) -> None:
+    await world.complete(message="one")
+    await called_back(world, 2)
+    # The upstream takes the message and cannot say so, nor show its transcript; its bot answers.
+    unknown = RequestFault(method="GET", path=TRANSCRIPT, status=500, times=None)
+    await world.sandbox.arm(RequestFault(method="POST", path="*/messages", when="after", status=500), unknown)
+    assert (await world.complete(message="two", min_delay=50, max_delay=50)).status_code >= 500
+    await world.sandbox.idle()
+    assert (await world.complete(message="two", min_delay=50, max_delay=50)).status_code >= 500
+    [conversation] = await world.sandbox.conversations()
+    await world.sandbox.bot_says(conversation["id"], "one more thing")
+    await world.sandbox.idle()
+    await world.sandbox.arm()
+    assert await looks(world)
+    await mend(world)
+    assert (await world.complete(message="two", min_delay=50, max_delay=50)).status_code == 200
+    held, heard = await world.counted()
+    assert heard == held

@@ -15,11 +15,15 @@ TICK_SECONDS = 0.001
 
 
 class _Ringer:
-    """The timer of one loop, and the ends of all waits that it watches over."""
+    """The timer of one loop, and the ends of all waits that it watches over.
+
+    Waits of one length (in ticks) end in the order in which they began, and there are few lengths: a ring looks at the
+    first of each, so that it costs the same when thousands wait for somebody who has fallen silent.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.ends: dict[Within, float] = {}
+        self.lines: dict[int, dict[Within, float]] = {}
         self.rings_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
@@ -32,12 +36,21 @@ class _Ringer:
 
     def _ring(self) -> None:
         self._timer, self.rings_at = None, math.inf
-        now = self.loop.time() + TICK_SECONDS
-        for late in [wait for wait, end in self.ends.items() if end <= now]:
-            del self.ends[late]
-            late.ring()
-        if self.ends:
-            self.set(min(self.ends.values()))
+        now, first = self.loop.time() + TICK_SECONDS, math.inf
+        for length, line in list(self.lines.items()):
+            late = []
+            for wait, end in line.items():
+                if end > now:
+                    first = min(first, end)
+                    break
+                late.append(wait)
+            else:
+                del self.lines[length]
+            for wait in late:
+                del line[wait]
+                wait.ring()
+        if first < math.inf:
+            self.set(first)
 
 
 _ringer: _Ringer | None = None
@@ -51,10 +64,10 @@ class Within:
     unless somebody else has cancelled the task, too. It may be entered once.
     """
 
-    __slots__ = ("_cancelling", "_has_rung", "_ringer", "_seconds", "_task")
+    __slots__ = ("_cancelling", "_has_rung", "_line", "_seconds", "_task")
 
     _task: asyncio.Task[object]
-    _ringer: _Ringer
+    _line: "dict[Within, float]"
     _cancelling: int
 
     def __init__(self, seconds: float) -> None:
@@ -70,9 +83,13 @@ class Within:
         ringer = _ringer
         if ringer is None or ringer.loop is not loop:
             ringer = _ringer = _Ringer(loop)
-        self._ringer = ringer
         self._task, self._cancelling = task, task.cancelling()
-        end = ringer.ends[self] = loop.time() + self._seconds
+        length = int(self._seconds / TICK_SECONDS)
+        line = ringer.lines.get(length)
+        if line is None:
+            line = ringer.lines[length] = {}
+        self._line = line
+        end = line[self] = loop.time() + self._seconds
         if end < ringer.rings_at:
             ringer.set(end)
         return self
@@ -85,6 +102,6 @@ class Within:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._ringer.ends.pop(self, None)
+        self._line.pop(self, None)
         if self._has_rung and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -76,7 +76,7 @@ class StreamedAnswer:
 
     async def _read(self) -> bytes:
         try:
-            async with asyncio.timeout_at(self._deadline):
+            with Within(self._deadline - asyncio.get_running_loop().time()):
                 return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise failures.meaning(error, self.status) from None  # see there
@@ -188,7 +188,7 @@ class HttpClient:
             data = io.BytesIO(content)  # is written in pieces: the loop has other calls to serve
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
-            async with asyncio.timeout_at(deadline):
+            with Within(self._timeout_seconds):
                 response = await self._session.request(
                     method, target, headers=headers, data=data, allow_redirects=False
                 )

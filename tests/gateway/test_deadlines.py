@@ -45,6 +45,20 @@ async def test_the_shorter_limit_ends_first_whichever_began_first() -> None:
     assert ended == [0.01, 0.02, 0.03]
 
 
+async def test_of_many_that_wait_in_vain_each_is_told_once_and_nothing_is_kept_of_them() -> None:
+    told = []
+
+    async def wait(number: int) -> None:
+        with pytest.raises(TimeoutError), Within(0.001 * (number % 7)):
+            await forever()
+        told.append(number)
+
+    await asyncio.gather(*(wait(number) for number in range(500)))
+    assert sorted(told) == list(range(500))
+    assert deadlines._ringer is not None
+    assert not any(deadlines._ringer.lines.values())
+
+
 async def test_of_two_limits_one_within_the_other_the_one_that_is_over_is_told() -> None:
     with Within(60):
         with pytest.raises(TimeoutError), Within(0.001):
@@ -107,7 +121,7 @@ async def test_waits_have_one_timer_and_nothing_is_kept_of_those_that_are_over(
             await asyncio.sleep(0)
     assert len(timers) <= 1
     assert deadlines._ringer is not None
-    assert not deadlines._ringer.ends
+    assert not any(deadlines._ringer.lines.values())
 
 
 def test_every_loop_has_its_own() -> None:

@@ -1,11 +1,10 @@
 """`python -m bench.histories`: what a long history costs beyond a short one, beside what parsing its bytes costs.
 
-Of a turn's work only reading the request, naming it (its digest) and the verdict see the history; all of that is done
-here as the gateway does it. Processor time of one process, medians of several rounds.
+Of a turn's work only reading the request, naming it (its fingerprint) and the verdict see the history; all of that is
+done here as the gateway does it. Processor time of one process, medians of several rounds.
 """
 
 import functools
-import hashlib
 import json
 import statistics
 import time
@@ -15,11 +14,14 @@ from typing import Any
 import click
 import msgspec
 
+from gateway.fingerprints import Fingerprints
 from mappings import reconcile, v1
 from mappings.turn import flatten
 
 ROUNDS = 7
 LENGTHS = (10, 100, 1_000, 10_000)
+
+FINGERPRINTS = Fingerprints(b"the bench's secret")
 
 
 def request(items: int) -> bytes:
@@ -45,7 +47,7 @@ def cost(work: Callable[[], Any], times: int) -> float:
 
 def see(body: bytes, known: reconcile.Known) -> reconcile.Decision:
     """Do all that the gateway does with a history."""
-    hashlib.blake2b(body, digest_size=16).hexdigest()
+    FINGERPRINTS.of(body)
     turn = v1.decode_request(body)
     return reconcile.decide(turn.history, known, segments=turn.history_segments)
 

@@ -4,6 +4,8 @@ import re
 
 from gateway.store import Store
 
+NO_TTL = -1
+
 PERMANENT = re.compile(r"gw:\{s\d+\}:(due|dead|fence|breakers|pulls|due:([0-9a-f]{16}|-))")
 
 DECLARED = re.compile(
@@ -20,4 +22,4 @@ async def undeclared(store: Store) -> list[str]:
 async def _is_declared(store: Store, key: str) -> bool:
     if PERMANENT.fullmatch(key):
         return True
-    return bool(DECLARED.fullmatch(key)) and await store.redis.ttl(key) >= 0
+    return bool(DECLARED.fullmatch(key)) and await store.redis.ttl(key) != NO_TTL  # it may be gone meanwhile

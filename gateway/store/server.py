@@ -159,7 +159,7 @@ class Server:
         await self._drop_idle()
         while self._away is not None:
             await asyncio.sleep(PROBE_PAUSE_SECONDS)
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
+            with _FAILURES_PASS:
                 await self.ask("EVAL", PROBE, 0)
                 self._came_back()
 
@@ -177,7 +177,7 @@ class Server:
 
     async def _drop_idle(self) -> None:
         await self._lane.drop()
-        with contextlib.suppress(RedisError, OSError), _RESETS_ARE_ERRORS:
+        with _FAILURES_PASS, _RESETS_ARE_ERRORS:
             await self._pool.disconnect(inuse_connections=False)
 
     def _in_background(self, work: Any) -> None:
@@ -201,3 +201,23 @@ class _ResetsAreErrors:
 
 
 _RESETS_ARE_ERRORS = _ResetsAreErrors()
+
+
+class _FailuresPass:
+    """Passes over what goes wrong with the server, and over a cancellation that nobody has asked this task for.
+
+    The library waits for the end of a closing connection in the task of whoever closes it. When one of several who do
+    is cancelled, all of them hear of it: a probe that took that for its own end would leave the server away for ever.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            return task is not None and not task.cancelling()
+        return isinstance(error, (RedisError, OSError))  # a TimeoutError is an OSError
+
+
+_FAILURES_PASS = _FailuresPass()

@@ -125,7 +125,9 @@ def _due(story: Story, first: Arrival) -> _Due | None:
     earliest = [one.accepted_at + one.min_delay for one in others if one.accepted_at is not None]
     window = request.accepted_at + request.max_delay
     latest = max(window, *segments, *before, *earliest)
-    return _Due(latest, is_exact=latest > window or request.min_delay == request.max_delay)
+    # What nobody called back with was found in the transcript, and waits to be whole from then on.
+    was_found = any(one.text in first.texts and one.acknowledged_at is None for one in called)
+    return _Due(latest, is_exact=not was_found and (latest > window or request.min_delay == request.max_delay))
 
 
 def _callbacks_of(story: Story, request: Request) -> Iterator[Callback]:

@@ -207,3 +207,26 @@ async def test_a_server_that_loads_its_file_is_away_until_it_has() -> None:
                 assert [line["event"] for line in lines][-1:] in ([], ["store.back"])
             finally:
                 await loading.aclose()
+
+
+async def test_a_cancelled_wait_for_a_connections_end_does_not_end_the_probe(
+    behind: Store, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await behind.ping()
+    [server] = behind._servers.servers
+    disconnect = server._pool.disconnect
+
+    async def disconnect_beside_one_who_is_cancelled(**options: bool) -> None:
+        await disconnect(**options)
+        closed = asyncio.get_running_loop().create_future()  # what all wait for who close the same connection
+        other = asyncio.create_task(asyncio.wait_for(closed, 0.001))
+        await asyncio.gather(other, return_exceptions=True)
+        await closed
+
+    monkeypatch.setattr(server._pool, "disconnect", disconnect_beside_one_who_is_cancelled)
+    proxy.refuse()
+    for _ in range(3):
+        with pytest.raises(errors.StoreUnavailable):
+            await behind.ping()
+    proxy.forward()
+    await until_up(behind)

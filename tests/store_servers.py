@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Sequence
@@ -21,16 +20,10 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from gateway.embedded import engine
+from tests.free_ports import free_ports
 
 START_SECONDS = 15
 SLOTS = 16384
-
-
-def free_ports(count: int) -> list[int]:
-    """Find so many ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in listeners]
 
 
 class Server:

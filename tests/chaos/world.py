@@ -18,8 +18,9 @@ import redis.asyncio as redis
 
 from gateway.embedded import engine
 from gateway.sandbox.driver import Driver
-from tests.chaos.processes import Process, free_port
+from tests.chaos.processes import Process
 from tests.chaos.records import Limits
+from tests.free_ports import free_port
 from tests.tcp_proxy import TcpProxy
 
 SECRET = "a-secret-of-the-chaos-suite-long-enough"

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,6 +14,7 @@ from gateway import app, sandbox, server, settings
 from gateway.relay.queue import Queue
 from gateway.sandbox.driver import Driver
 from gateway.store import Store
+from tests.free_ports import free_port
 
 SECRET = "a-secret-of-the-tests-long-enough"
 KEY = "client-key-1"
@@ -66,13 +66,6 @@ class World:
         self.gateway.worker.wake()
         if self.gateway.puller:
             self.gateway.puller.wake()
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def gateway_settings(sandbox_url: str, store_url: str, port: int, **changes: Any) -> settings.Settings:

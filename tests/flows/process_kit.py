@@ -21,7 +21,8 @@ from starlette.routing import Route
 
 from gateway import server
 from tests import mapping_log_check
-from tests.flows.conftest import SECRET, free_port
+from tests.flows.conftest import SECRET
+from tests.free_ports import free_port
 
 START_SECONDS = 20
 STOP_SECONDS = 20

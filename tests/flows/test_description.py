@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from gateway import app, auth, sandbox, server
 from gateway.sandbox.v3.pictures import png
-from tests.flows.conftest import KEY, SECRET, free_port, gateway_settings
+from tests.flows.conftest import KEY, SECRET, gateway_settings
+from tests.free_ports import free_port
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 SECONDS = 300

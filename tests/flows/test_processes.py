@@ -14,8 +14,9 @@ from gateway.sandbox.driver import Driver
 from gateway.sandbox.faults import RequestFault
 from gateway.store import Store
 from tests.flows import process_kit
-from tests.flows.conftest import BOT, KEY, free_port
+from tests.flows.conftest import BOT, KEY
 from tests.flows.process_kit import Receivers, Running
+from tests.free_ports import free_port
 from tests.tcp_proxy import TcpProxy
 
 CONVERSATIONS = 200

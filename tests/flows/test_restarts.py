@@ -11,8 +11,9 @@ from gateway import embedded, sandbox, store
 from gateway.relay.queue import Counts, Queue
 from gateway.sandbox.driver import Driver
 from tests.flows import process_kit
-from tests.flows.conftest import BOT, KEY, free_port
+from tests.flows.conftest import BOT, KEY
 from tests.flows.process_kit import Running
+from tests.free_ports import free_port
 
 DELAY_SECONDS = 4
 """Longer than it takes to accept a turn, get its reply and be killed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
-from tests.flows.conftest import free_port
+from tests.free_ports import free_port
 from tests.gateway.cli.cli_kit import SECRET, gateway, process
 
 V3 = ("--v3-url", "https://v3.example/v3")

@@ -10,7 +10,8 @@ import pytest
 from gateway import errors, store
 from gateway.embedded import engine
 from gateway.store.server import Away
-from tests.chaos.processes import Process, free_port
+from tests.chaos.processes import Process
+from tests.free_ports import free_port
 from tests.tcp_proxy import TcpProxy
 
 PINGS = 40

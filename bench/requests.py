@@ -66,3 +66,8 @@ def template(request: dict[str, Any]) -> bytes:
 def filled(body: bytes, *, user: int, number: int) -> bytes:
     """Give the body of one user's numbered message."""
     return body.replace(USER_MARK.encode(), b"%d" % user).replace(NUMBER_MARK.encode(), b"%d" % number)
+
+
+def upstream_id(user: int) -> str:
+    """Give the id by which the upstream knows a user's conversation."""
+    return f"c{user:031d}"

@@ -7,9 +7,8 @@ import time
 
 from bench import load, report, requests, wire
 from bench.plan import Plan
-from bench.subjects.gateway import SECRET, Gateway, conversation
+from bench.subjects.gateway import Callbacks, Gateway
 from bench.world import World, open_world
-from gateway import auth
 
 TURNS_PER_SECOND = 200
 SECONDS = 10
@@ -61,9 +60,8 @@ class _Turn:
     """One act of the load: a request, the upstream's callback while it waits, and its answer."""
 
     def __init__(self, world: World, subject: Gateway) -> None:
-        self._world = world
         self._pool = wire.Pool(subject.port)
-        self._tokens = auth.Tokens([SECRET.encode()])
+        self._callbacks = Callbacks(world, self._pool)
         request = requests.complete(
             requests.history(HISTORY), webhook=None, min_delay=0, max_delay=0, segment=False
         )  # one segment is the whole answer
@@ -77,16 +75,10 @@ class _Turn:
         answering = asyncio.create_task(self._pool.post("/v2/complete", body, requests.LOAD_KEY))
         await asyncio.sleep(THOUGHT_SECONDS)
         text = f"Reply to {number}."
-        token = self._tokens.sign(conversation(self._world, requests.LOAD_KEY, number).digest)
-        told = {
-            "event": "message.created",
-            "conversation_id": f"c{number:031d}",
-            "message": {"id": f"m-{number}", "text": text, "from_bot": True},
-        }
         began = time.perf_counter()
-        taken = await self._pool.post(f"/callbacks/v3/{token}", json.dumps(told).encode())
-        if taken.status != 200:
-            return taken.status
+        status = await self._callbacks.say(number, f"m-{number}", text)
+        if status != 200:
+            return status
         answer = await answering
         self.waits.append(time.perf_counter() - began)
         if answer.status == 200 and json.loads(answer.body)["completion"] != [text]:

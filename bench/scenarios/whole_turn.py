@@ -1,14 +1,12 @@
 """A whole turn at a steady pace: accepted, answered by callbacks with one to three segments, delivered in one piece."""
 
-import json
 import statistics
 import time
 
 from bench import deliveries, load, report, requests, wire
 from bench.plan import Plan
-from bench.subjects.gateway import SECRET, SETTLE_SECONDS, Gateway, conversation
+from bench.subjects.gateway import SETTLE_SECONDS, Callbacks, Gateway
 from bench.world import World, open_world
-from gateway import auth
 
 TURNS_PER_SECOND = 200
 SECONDS = 10
@@ -69,9 +67,8 @@ class _Turn:
     """One act of the load: a request, and once it is acknowledged the upstream's callbacks, one after the other."""
 
     def __init__(self, world: World, subject: Gateway) -> None:
-        self._world = world
         self._pool = wire.Pool(subject.port)
-        self._tokens = auth.Tokens([SECRET.encode()])
+        self._callbacks = Callbacks(world, self._pool)
         request = requests.complete(requests.history(HISTORY), webhook=world.webhook, min_delay=0, max_delay=0)
         self._template = requests.template(request)
         self.acks: list[float] = []
@@ -82,16 +79,10 @@ class _Turn:
         body = requests.filled(self._template, user=number, number=number)
         reply = await self._pool.post("/v2/complete", body, requests.LOAD_KEY)
         self.acks.append(time.perf_counter() - began)
-        token = self._tokens.sign(conversation(self._world, requests.LOAD_KEY, number).digest)
         for segment in range(1 + number % MOST_SEGMENTS):
-            told = {
-                "event": "message.created",
-                "conversation_id": f"c{number:031d}",
-                "message": {"id": f"m-{number}-{segment}", "text": f"Reply {segment}.", "from_bot": True},
-            }
-            taken = await self._pool.post(f"/callbacks/v3/{token}", json.dumps(told).encode())
-            if taken.status != 200:
-                return taken.status
+            status = await self._callbacks.say(number, f"m-{number}-{segment}", f"Reply {segment}.")
+            if status != 200:
+                return status
         return reply.status
 
     def close(self) -> None:

@@ -98,7 +98,7 @@ class ByHand(Subject):
         for key in (requests.LOAD_KEY, CHECK_KEY):
             tenant = hashlib.md5(key.encode()).hexdigest()
             names = [f"{self.name}:conv:{tenant}:{requests.BOT}:user-{number}" for number in range(users)]
-            await world.store.mset({name: f"c{number:031d}" for number, name in enumerate(names)})
+            await world.store.mset({name: requests.upstream_id(number) for number, name in enumerate(names)})
 
 
 class Nginx(ByHand):

@@ -84,6 +84,25 @@ class Gateway(Subject):
         return fields
 
 
+class Callbacks:
+    """The upstream's calls of the gateway, about the conversations that `write_conversations` has written."""
+
+    def __init__(self, world: World, pool: wire.Pool) -> None:
+        self._world = world
+        self._pool = pool
+        self._tokens = auth.Tokens([SECRET.encode()])
+
+    async def say(self, user: int, message_id: str, text: str) -> int:
+        """Tell one message of the bot to a user of the load; give the answer's status."""
+        token = self._tokens.sign(conversation(self._world, requests.LOAD_KEY, user).digest)
+        told = {
+            "event": "message.created",
+            "conversation_id": requests.upstream_id(user),
+            "message": {"id": message_id, "text": text, "from_bot": True},
+        }
+        return (await self._pool.post(f"/callbacks/v3/{token}", json.dumps(told).encode())).status
+
+
 def conversation(world: World, key: str, user: int) -> keys.ConversationKeys:
     """Give the store's keys of a user's conversation."""
     tenant = auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
@@ -97,7 +116,7 @@ async def write_conversations(world: World, fields: Mapping[str, str], users: Se
     for begin in range(0, len(users), CHUNK):
         pipeline = world.store.pipeline(transaction=False)
         for user in users[begin : begin + CHUNK]:
-            own: dict[str, Any] = {"id": f"c{user:031d}"}
+            own: dict[str, Any] = {"id": requests.upstream_id(user)}
             if meta:
                 known = {"tenant": tenant, "user_id": f"user-{user}", "conversation_id": f"chat-57-{user}"}
                 own["meta"] = json.dumps(meta | known, separators=(",", ":"))

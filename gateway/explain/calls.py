@@ -44,3 +44,13 @@ def text_of(turn: Turn) -> str | None:
 def creates(turn: Turn) -> bool:
     """Tell whether a conversation is begun for the turn where there is none: not for a follow-up of nothing."""
     return text_of(turn) is not None or bool(turn.history) or v1.opening(turn.request) == "start"
+
+
+def what_is_asked(turn: Turn, *, ahead: str, nothing_to_follow: str) -> Iterator[str]:
+    """Choose the notes about a history and about a missing message, in the upstream's words."""
+    if turn.history:
+        yield ahead
+    if text_of(turn) is None:
+        yield NO_MESSAGE
+        if not creates(turn):
+            yield nothing_to_follow

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 
-from gateway.explain.calls import NO_MESSAGE, Call, creates, text_of
+from gateway.explain.calls import Call, creates, text_of, what_is_asked
 from mappings import chatbotkit, context
 from mappings.turn import Turn
 
@@ -27,12 +27,7 @@ class ChatBotKit:
         yield KNOWN_CONVERSATION
         if creates(turn):
             yield BOT_ID
-        if turn.history:
-            yield AHEAD
-        if text_of(turn) is None:
-            yield NO_MESSAGE
-            if not creates(turn):
-                yield NOTHING_TO_FOLLOW
+        yield from what_is_asked(turn, ahead=AHEAD, nothing_to_follow=NOTHING_TO_FOLLOW)
 
     def calls(self, turn: Turn, carried: context.Context, now: datetime) -> Iterator[Call]:  # noqa: ARG002 — dated upstream
         """Give the calls in their order."""

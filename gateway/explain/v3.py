@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import quote, urlencode
 
-from gateway.explain.calls import NO_MESSAGE, Call, creates, text_of
+from gateway.explain.calls import Call, creates, text_of, what_is_asked
 from mappings import context, v3
 from mappings.turn import Message, Turn
 
@@ -32,12 +32,7 @@ class V3:
     def notes(self, turn: Turn) -> Iterator[str]:
         """Say what hangs on what the gateway and V3 know already."""
         yield KNOWN_CONVERSATION
-        if turn.history:
-            yield AHEAD
-        if text_of(turn) is None:
-            yield NO_MESSAGE
-            if not creates(turn):
-                yield NOTHING_TO_FOLLOW
+        yield from what_is_asked(turn, ahead=AHEAD, nothing_to_follow=NOTHING_TO_FOLLOW)
 
     def calls(self, turn: Turn, carried: context.Context, now: datetime) -> Iterator[Call]:
         """Give the calls in their order."""

@@ -8,7 +8,6 @@ other, and however many requests there are, a black hole costs each of them one 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -165,7 +164,7 @@ class Server:
 
     async def _look_at_its_policy(self) -> None:
         """Warn of a server that may evict what is written here, as soon as one is connected."""
-        with contextlib.suppress(RedisError, OSError), _RESETS_ARE_ERRORS:  # nothing depends on being told
+        with _FAILURES_PASS, _RESETS_ARE_ERRORS:  # nothing depends on being told
             policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
             if policy != "noeviction":
                 log.warning(

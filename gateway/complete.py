@@ -19,6 +19,7 @@ from gateway.trace import TurnTrace
 from gateway.turns import Turns
 from mappings import context, receipt, v1
 from mappings.errors import MalformedRequest, ValueOutOfRange
+from mappings.prefixes import Prefixes
 from mappings.turn import Completion, Turn
 
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
@@ -42,6 +43,7 @@ class Complete:
     ) -> None:
         self._authenticator = authenticator
         self._fingerprints = fingerprints
+        self._prefixes = Prefixes(fingerprints.of)
         self._turns = turns
         self._answers = answers
         self._bodies = bodies
@@ -82,7 +84,7 @@ class Complete:
         trace.caller = caller = self._authenticator.authenticate(request.headers.get("authorization"))
         key = idempotency_key(request)
         body = await self._bodies.read_json(request)
-        trace.turn = turn = decode(body)
+        trace.turn = turn = self._decode(body)
         stored = None
         if turn.request.image_id and not turn.request.image_url:
             stored = await self._pictures.stored_picture(turn.request.image_id, caller.tenant)
@@ -101,6 +103,15 @@ class Complete:
         preferences = request.headers.getlist("prefer")
         strict = bool(preferences) and receipt.is_strict(", ".join(preferences))
         return Incoming(turn, turn.webhook, text, picture, caller, fingerprint, key, strict)
+
+    def _decode(self, body: bytes) -> Turn:
+        """Read a V1 request, its faults as the caller's errors."""
+        try:
+            return self._prefixes.decode_request(body)
+        except MalformedRequest as error:
+            raise errors.ClientError(str(error)) from error
+        except ValueOutOfRange as error:
+            raise errors.OutOfRange(str(error)) from error
 
     def _outcomes(self, trace: TurnTrace, incoming: Incoming) -> receipt.Outcomes:
         mode = "none" if trace.context_refused else self._turns.rules.context
@@ -143,13 +154,3 @@ async def _hang_up(request: exchange.Incoming) -> None:
     """Return when the client has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def decode(body: bytes) -> Turn:
-    """Read a V1 request, its faults as the caller's errors."""
-    try:
-        return v1.decode_request(body)
-    except MalformedRequest as error:
-        raise errors.ClientError(str(error)) from error
-    except ValueOutOfRange as error:
-        raise errors.OutOfRange(str(error)) from error

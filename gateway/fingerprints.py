@@ -22,6 +22,6 @@ class Fingerprints:
         derived = HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=b"gateway fingerprints")
         self._tag = AESGCM(derived.derive(secret)).encrypt
 
-    def of(self, body: bytes) -> str:
+    def of(self, body: bytes | memoryview) -> str:
         """Give the name of these bytes: 32 hex digits."""
         return self._tag(_NONCE, b"", body).hex()

@@ -77,7 +77,7 @@ class Verdict(StrEnum):
 class Create:
     """Begin the conversation with the history."""
 
-    history: tuple[Utterance, ...]
+    history: Sequence[Utterance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class CatchUp:
 class Reseed:
     """Leave the conversation and begin another one with the history."""
 
-    history: tuple[Utterance, ...]
+    history: Sequence[Utterance]
 
 
 CONTINUE = Continue()
@@ -166,7 +166,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide(
-    history: tuple[Utterance, ...],
+    history: Sequence[Utterance],
     known: Known | None,
     *,
     unanswered: int = 0,
@@ -234,13 +234,13 @@ def holds(transcript: Sequence[Message], known: str, message: str) -> bool:
     return present[-1:] == [message]
 
 
-def history_digest(history: tuple[Utterance, ...], *, leaving: str) -> str:
+def history_digest(history: Sequence[Utterance], *, leaving: str) -> str:
     """Name a history that is to begin a conversation anew; `leaving` is the id of the one that it leaves.
 
     The same for the same request sent again; another one when the client comes back to a history that it has left
     before, whose conversation has gone on since.
     """
-    return hashlib.blake2b(repr((leaving, history)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr((leaving, tuple(history))).encode(), digest_size=16).hexdigest()
 
 
 def derived_user_id(user_id: str, history_digest: str) -> str:
@@ -266,7 +266,7 @@ def base_user_id(user_id: str) -> str:
     return _DERIVED.sub("", user_id)
 
 
-def _plan_ahead(history: tuple[Utterance, ...], lacking: Sequence[int], policy: Policy) -> tuple[Plan, bool]:
+def _plan_ahead(history: Sequence[Utterance], lacking: Sequence[int], policy: Policy) -> tuple[Plan, bool]:
     if policy.ahead == "reseed":
         return Reseed(history), False
     if policy.ahead == "continue":
@@ -288,7 +288,7 @@ def _from_the_user(tail: str) -> str:
     return tail[at:]
 
 
-def _parted(history: tuple[Utterance, ...], policy: Policy, missing: int, *, says_nothing: bool) -> Decision:
+def _parted(history: Sequence[Utterance], policy: Policy, missing: int, *, says_nothing: bool) -> Decision:
     if says_nothing:
         return Decision(Verdict.WINDOW, CONTINUE, missing=missing)
     if policy.forked == "reseed":
@@ -296,7 +296,7 @@ def _parted(history: tuple[Utterance, ...], policy: Policy, missing: int, *, say
     return Decision(Verdict.FORKED, CONTINUE, restart=True, missing=missing)
 
 
-def _in_step(history: tuple[Utterance, ...], segments: int | None, known: Known, found: Alignment) -> Decision:
+def _in_step(history: Sequence[Utterance], segments: int | None, known: Known, found: Alignment) -> Decision:
     if known.count is None:
         is_whole = bool(history)
     else:
@@ -307,7 +307,7 @@ def _in_step(history: tuple[Utterance, ...], segments: int | None, known: Known,
     return Decision(verdict, CONTINUE, matched=found.matched, missing=found.missing)
 
 
-def _newest_first(history: tuple[Utterance, ...], most: int) -> Sequence[tuple[bool, str]]:
+def _newest_first(history: Sequence[Utterance], most: int) -> Sequence[tuple[bool, str]]:
     """Give so many of the client's last messages from the end; those without words use up the horizon, too."""
     found: list[tuple[bool, str]] = []
     left = HORIZON

@@ -4,7 +4,7 @@ CompleteRequest → Turn → Plan → open turn
 callback → ReplySegment → Completion → delivery
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -62,7 +62,7 @@ class Turn(msgspec.Struct, frozen=True):
     user_id: str
     client_conversation_id: str | None
     message: str | None
-    history: tuple[Utterance, ...]
+    history: Sequence[Utterance]
     window: DelayWindow
     webhook: str | None
     request: v1.CompleteRequest
@@ -70,7 +70,7 @@ class Turn(msgspec.Struct, frozen=True):
     unknown: Mapping[str, Any] = {}
 
 
-def flatten(history: tuple[Utterance, ...]) -> Iterator[Message]:
+def flatten(history: Iterable[Utterance]) -> Iterator[Message]:
     """Give the history as atomic messages: each segment one message, same speaker, same order."""
     for utterance in history:
         for segment in utterance.segments:

@@ -135,6 +135,19 @@ async def test_a_lost_directory_costs_no_context(world: World) -> None:
     assert await transcript(world) == ["u:q1", "b:a1", "u:q2", "b:a2"]
 
 
+async def test_a_long_history_that_was_read_before_is_there_whole_where_it_is_needed(world: World) -> None:
+    history = [part for number in range(200) for part in (user(f"question {number}"), bot(f"answer {number}"))]
+    await reply(world, "a1", message="q1", messages=history)
+    history += [user("q1"), bot("a1")]
+    await reply(world, "a2", message="q2", messages=history)
+    await world.gateway.store.redis.flushall()
+    await reply(world, "b1", message="q1", messages=history, user_id="another")
+    mine, others = sorted([await transcript(world, 0), await transcript(world, 1)], key=len, reverse=True)
+    assert mine[400:] == ["u:q1", "b:a1", "u:q2", "b:a2"]
+    assert others[-4:] == ["u:q1", "b:a1", "u:q1", "b:b1"]
+    assert mine[:400] == others[:400] == [text for n in range(200) for text in (f"u:question {n}", f"b:answer {n}")]
+
+
 async def test_the_upstream_is_told_the_context_when_it_changes_and_not_again(world: World) -> None:
     def told(calls: list[dict[str, Any]]) -> list[tuple[str, str]]:
         return [(call["method"], call["path"].split("/")[2]) for call in calls if call["method"] in {"PATCH", "PUT"}]

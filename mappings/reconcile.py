@@ -15,7 +15,7 @@ A text without words (a picture's) is no message: neither compared, nor counted,
   seem to send a window. Nothing hangs on that: both go on.
 
 **Cost.** Only the end of the history is read. `decide` takes 6 µs for a history in step, of 10 messages or of 10,000,
-and 33 µs where none of its texts was met before; 65 µs when the client is ahead, 150 µs when it has forked, 0.7 ms for
+and 30 µs where none of its texts was met before; 50 µs when the client is ahead, 130 µs when it has forked, 0.7 ms for
 the worst that we could make up (one core, texts of 4 to 20 words).
 """
 
@@ -24,7 +24,7 @@ import hashlib
 import re
 import string
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice, starmap
@@ -184,12 +184,12 @@ def decide(
         return Decision(Verdict.SEED, Create(history))
     remembered = len(known.tail) // DIGEST_CHARACTERS
     held = _from_the_user(known.tail)
-    end = "".join(reversed(codes.digests(_newest_first(history, remembered))))
+    newest_first = _newest_first(history)
+    end = "".join(reversed(codes.digests(islice(newest_first, remembered))))
     if held and end.endswith(held):  # nearly always; a search finds the same, for ten times more
         return _in_step(history, segments, known, Alignment((), len(held) // DIGEST_CHARACTERS, 0))
     row = [code for code in codes.read(known.tail) if code & codes.TEXT]
-    newest, older = codes.read(end), _newest_first(history, HORIZON)[remembered:]
-    recent = alignment.Recent(chain(reversed(newest), starmap(codes.of, older)))
+    recent = alignment.Recent(chain(reversed(codes.read(end)), starmap(codes.of, newest_first)))
     found = alignment.align(recent, row, unanswered=unanswered, whole=known.count == remembered)
     if found is None:
         return _parted(history, policy, len(row), says_nothing=recent[0] is None)
@@ -271,7 +271,7 @@ def _plan_ahead(history: Sequence[Utterance], lacking: Sequence[int], policy: Po
         return Reseed(history), False
     if policy.ahead == "continue":
         return CONTINUE, True
-    newest_first = _newest_first(history, lacking[0] + 1)
+    newest_first = list(islice(_newest_first(history), lacking[0] + 1))
     messages = tuple(Message(*newest_first[index]) for index in lacking)
     if policy.upstream_takes_user_messages:
         return CatchUp(messages, lost=0), False
@@ -307,16 +307,14 @@ def _in_step(history: Sequence[Utterance], segments: int | None, known: Known, f
     return Decision(verdict, CONTINUE, matched=found.matched, missing=found.missing)
 
 
-def _newest_first(history: Sequence[Utterance], most: int) -> Sequence[tuple[bool, str]]:
-    """Give so many of the client's last messages from the end; those without words use up the horizon, too."""
-    found: list[tuple[bool, str]] = []
+def _newest_first(history: Sequence[Utterance]) -> Iterator[tuple[bool, str]]:
+    """Give the client's last messages from the end, as far as the horizon; those without words count for it, too."""
     left = HORIZON
     for utterance in islice(reversed(history), HORIZON):
         from_bot = utterance.from_bot
         for text in reversed(utterance.segments):
-            if not left or len(found) == most:
-                return found
+            if not left:
+                return
             left -= 1
             if text and not text.isspace():
-                found.append((from_bot, text))
-    return found
+                yield from_bot, text

@@ -17,12 +17,16 @@ _SAYINGS = (
 )
 
 
+_TOLD_APART = 16
+"""Longer histories begin with words of their user's, so that no two are alike; all end in the same ones."""
+
+
 def history(items: int) -> list[dict[str, Any]]:
     """Give a conversation of so many items, about 100 bytes each, the user first and the bot last."""
-    return [
-        {"bot": number % 2 == 1, "content": [f"{_SAYINGS[number % len(_SAYINGS)]} ({number})"]}
-        for number in range(items)
-    ]
+    said = [f"{_SAYINGS[number % len(_SAYINGS)]} ({number})" for number in range(items)]
+    if items > _TOLD_APART:
+        said[0] += f" I am user {USER_MARK}."
+    return [{"bot": number % 2 == 1, "content": [text]} for number, text in enumerate(said)]
 
 
 def complete(

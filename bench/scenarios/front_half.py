@@ -17,7 +17,9 @@ from bench.world import World, open_world
 
 HISTORIES = (0, 10, 100, 1_000, 10_000)
 QUICK_HISTORIES = (10, 100)
-USERS = 4_000
+USERS = 8_000
+"""So many that a user of the gateway's has one turn a sample: a second one would lack what he said in the first."""
+
 WARM_UP_SECONDS = 2
 SECONDS = 2
 LONG = 10_000

@@ -10,10 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+import httpx
+
 from bench import processes, requests, wire
 from bench.machine import SUBJECT_CORE
 from bench.mock_v3 import CHECK_KEY
 from bench.world import World, free_port
+from gateway import sandbox
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -52,7 +55,10 @@ class Subject(ABC):
         """Make the conversations of so many users known to it, as if their last turn were over."""
 
     async def check(self, world: World, template: bytes, message: str) -> None:
-        """Send one request and raise `Unfit` unless it was acknowledged, posted upstream once, and remembered."""
+        """Send one request and raise `Unfit` unless it was acknowledged, posted upstream once, and remembered.
+
+        What it posted is posted to a sandbox, too, which takes what the vendor takes and nothing else.
+        """
         world.recorder.requests.clear()
         pool = wire.Pool(self.port)
         reply = await pool.post("/v2/complete", requests.filled(template, user=0, number=0), CHECK_KEY)
@@ -65,6 +71,7 @@ class Subject(ABC):
         self._require(len(calls) == 1 and calls[0].endswith("/messages"), f"called upstream: {calls}")
         posted = json.loads(world.recorder.requests[0][2])["message"]
         self._require(posted["text"] == message and posted["from_bot"] is False, f"posted {posted}")
+        self._require(await _taken(world.recorder.requests[0][2]) == [message], "posted what the sandbox does not take")
         webhook = json.loads(template)["webhook"]
         kept = [
             key
@@ -88,6 +95,20 @@ class Subject(ABC):
         ) as process:
             await processes.listening(self.port, self.name)
             yield process
+
+
+async def _taken(posted: bytes) -> list[str]:
+    """Post it to a conversation of a sandbox's; give what the user has said there then."""
+    async with (
+        sandbox.serve(sandbox.SandboxSettings().fast()) as url,
+        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {CHECK_KEY}"}, trust_env=False) as http,
+    ):
+        wanted = {"bot_id": requests.BOT, "user_id": "user-0", "create_user_if_not_exists": True}
+        created = await http.post("/api/conversations", json=wanted)
+        path = f"/api/conversations/{created.json()['conversation']['id']}"
+        await http.post(f"{path}/messages", content=posted, headers={"Content-Type": "application/json"})
+        messages = (await http.get(path)).json()["messages"]
+        return [message["text"] for message in messages if not message["from_bot"]]
 
 
 class ByHand(Subject):

@@ -130,8 +130,8 @@ class Directory:
 
     async def show(self, conversation: keys.ConversationKeys) -> Mapping[str, str]:
         """Give what is known of the conversation; empty when nothing is."""
-        fields: dict[str, str] = await self._store.command("hgetall", conversation.directory)
-        return fields
+        parts = await self._store.run("read_conversation", [conversation.directory])
+        return dict(zip(parts[::2], parts[1::2], strict=True))
 
     async def erase(self, conversation: keys.ConversationKeys) -> bool:
         """Forget all that the directory knows of it; tell whether there was anything. Replies on their way stay."""

@@ -108,7 +108,7 @@ class ConversationKeys:
         """The shard that the conversation lives on."""
         prefix = shard.prefix
         self.directory = f"{prefix}conv:{digest}"
-        """Hash, TTL `CONVERSATION_TTL_SECONDS`, owner directory: upstream id, last webhook, what is known of it."""
+        """String, TTL `CONVERSATION_TTL_SECONDS`, owner directory: upstream id, last webhook, what is known of it."""
         self.turns = f"{prefix}turns:{digest}"
         """List, TTL `TURN_TTL_SECONDS`, owner open_turns: ids of turns without a reply, in order of acceptance."""
         self.lock = f"{prefix}lock:{digest}"

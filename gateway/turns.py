@@ -14,12 +14,11 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 
-import msgspec
-
-from gateway import errors, ids, keys
+from gateway import errors, ids, keys, people
 from gateway.deadlines import Within
 from gateway.directory import Directory
 from gateway.open_turns import Entered, Joined, OpenTurns, Proposal
+from gateway.people import People
 from gateway.posting import Incoming, Means, Place, Posting, Rules
 from gateway.relay.queue import Queue
 from gateway.replies import Replies, Sending
@@ -35,18 +34,6 @@ CALLS_PER_TURN = 2
 
 LEASE_MARGIN = timedelta(seconds=5)
 """By how much a turn's place outlasts its calls, so that nobody takes over while one is under way."""
-
-_encode = msgspec.json.Encoder().encode
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """Whose turn it is, as the log tells it when the reply leaves: kept with the turn."""
-
-    tenant: str
-    bot_id: str
-    user_id: str
-    conversation_id: str | None
-    request_id: str
 
 
 class Turns:
@@ -136,7 +123,7 @@ class Turns:
 
     def _proposal(self, incoming: Incoming, turn_id: str, caller: str, fingerprint: str, request_id: str) -> Proposal:
         turn, text = incoming.turn, incoming.text
-        meta = Meta(incoming.caller.tenant, turn.bot_id, turn.user_id, turn.client_conversation_id, request_id)
+        meta = People(incoming.caller.tenant, turn.bot_id, turn.user_id, turn.client_conversation_id, request_id)
         waits = incoming.webhook is None
         message = "" if text is None else reconcile.digest(Message(from_bot=False, text=text))
         return Proposal(
@@ -148,7 +135,7 @@ class Turns:
             delay_ms=times.milliseconds(turn.window.draw(random.random())),  # noqa: S311 — a delay, not a secret
             min_delay_ms=0 if waits else times.milliseconds(turn.window.minimum),
             settle_ms=0 if turn.request.segment is False else self._settle_ms,
-            meta=_encode(meta),
+            meta=people.encode(meta),
             message=message,
             note=message if text and reconcile.has_words(text) else "",
             sent_at=int(time.time()),

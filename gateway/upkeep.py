@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway import errors, keys
+from gateway.directory import Directory
 from gateway.relay import dead_letters
 from gateway.replies import Replies
 from gateway.store import Call, Store
@@ -105,12 +106,12 @@ async def rebuild(
     A pair with several conversations gets the one that the upstream lists first, its newest. `progress` is told of
     each one how many are done of how many.
     """
-    listed = await upkeep.listed()
+    directory, listed = Directory(store), await upkeep.listed()
     restored = known = gone = 0
     for number, one in enumerate(listed, 1):
         user_id = reconcile.base_user_id(one.user_id)
         conversation = conversation_of(one.bot_id, user_id)
-        if await store.command("hexists", conversation.directory, "id"):
+        if "id" in await directory.show(conversation):
             known += 1
         else:
             try:

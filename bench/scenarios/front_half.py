@@ -143,31 +143,24 @@ def _own_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-async def _dump(world: World) -> dict[str, object]:
+async def _dump(world: World) -> dict[str, bytes]:
     """Keep what a subject knows before the first turn."""
-    kept: dict[str, object] = {}
+    kept: dict[str, bytes] = {}
     names = [name async for name in world.store.scan_iter("*", count=10_000)]
     for begin in range(0, len(names), 2_000):
         chunk = names[begin : begin + 2_000]
         pipeline = world.store.pipeline(transaction=False)
         for name in chunk:
-            pipeline.type(name)
-        kinds = await pipeline.execute()
-        pipeline = world.store.pipeline(transaction=False)
-        for name, kind in zip(chunk, kinds, strict=True):
-            (pipeline.hgetall if kind == "hash" else pipeline.get)(name)
+            pipeline.dump(name)
         kept |= dict(zip(chunk, await pipeline.execute(), strict=True))
     return kept
 
 
-async def _restore(world: World, entries: dict[str, object]) -> None:
+async def _restore(world: World, entries: dict[str, bytes]) -> None:
     await world.flush()
     pipeline = world.store.pipeline(transaction=False)
     for name, value in entries.items():
-        if isinstance(value, dict):
-            pipeline.hset(name, mapping=value)
-        else:
-            pipeline.set(name, value)
+        pipeline.restore(name, 0, value)
     await pipeline.execute()
     await asyncio.sleep(0.1)
 

@@ -12,7 +12,7 @@ from bench.mock_v3 import CHECK_KEY, HOSTS
 from bench.plan import Plan
 from bench.recording import DELAY_MILLISECONDS, Item, Listener, Recording, write
 from bench.scenarios import front_half
-from bench.subjects.gateway import Gateway, conversation
+from bench.subjects.gateway import Gateway, conversation, read_entry
 from bench.world import World, open_world
 
 PER_SECOND = 1_000
@@ -129,7 +129,7 @@ async def _record(world: World) -> Recording:
         [created] = [json.loads(body) for body in world.recorder.of("POST", "/api/conversations")]
         name = conversation(world, CHECK_KEY, 0)
         told = {
-            "conversation_id": await world.store.hget(name.directory, "id"),
+            "conversation_id": (await read_entry(world, name.directory))["id"],
             "message": {"id": "m-0", "text": "Hello! How are you today?", "from_bot": True, "sent_at": 1_700_000_000},
         }
         callback = await pool.post(created["webhook"].split(f":{subject.port}", 1)[1], json.dumps(told).encode())
@@ -138,7 +138,7 @@ async def _record(world: World) -> Recording:
         commands = await listener.close()
         pool.close()
     own = [command for command in commands if any(name.digest.encode() in word for word in command)]
-    tenant = json.loads(await world.store.hget(name.directory, "meta"))["tenant"]
+    tenant = json.loads((await read_entry(world, name.directory))["meta"])[0]
     return Recording(
         tuple(own),
         name.digest.encode(),
@@ -175,5 +175,5 @@ async def _directory_bytes(world: World, sample: int = 200) -> float:
     """Give what the store takes for a known conversation's directory entry, with its place in the table of keys."""
     total = 0
     for number in range(sample):
-        total += await world.store.memory_usage(conversation(world, requests.LOAD_KEY, number).directory)
+        total += await world.store.memory_usage(conversation(world, requests.LOAD_KEY, number).directory, samples=0)
     return total / sample

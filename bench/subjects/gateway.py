@@ -1,12 +1,14 @@
 """The gateway as a subject: `gateway serve` with everything on, and conversations that it has itself written."""
 
 import asyncio
+import functools
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from bench import requests, wire
 from bench.mock_v3 import CHECK_KEY
@@ -48,10 +50,10 @@ class Gateway(Subject):
 
     async def know(self, world: World, *, history: int, users: int) -> None:
         """Lead one conversation through a whole turn, and write its directory entry for every user."""
-        fields = await self._one_whole_turn(world, history)
+        entry = await self._one_whole_turn(world, history)
         await world.flush()
-        await write_conversations(world, fields, range(users), requests.LOAD_KEY)
-        await write_conversations(world, fields, range(1), CHECK_KEY)
+        await self._write_conversations(world, entry, range(users), requests.LOAD_KEY)
+        await self._write_conversations(world, entry, range(1), CHECK_KEY)
 
     async def _one_whole_turn(self, world: World, history: int) -> dict[str, str]:
         items = requests.history(history)
@@ -69,7 +71,7 @@ class Gateway(Subject):
         for number, text in enumerate(replied[0]["content"] if replied else ["Hello!"]):
             told = {
                 "event": "message.created",
-                "conversation_id": await world.store.hget(name, "id"),
+                "conversation_id": (await read_entry(world, name))["id"],
                 "message": {"id": f"m-{number}", "text": text, "from_bot": True, "sent_at": int(time.time())},
             }
             taken = await pool.post(callback, json.dumps(told).encode())
@@ -80,12 +82,33 @@ class Gateway(Subject):
             self._require(time.monotonic() < deadline, "delivered nothing")
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)  # the relay records it in its next round
-        fields: dict[str, str] = await world.store.hgetall(name)
-        return fields
+        return await read_entry(world, name)
+
+    async def _write_conversations(
+        self, world: World, entry: Mapping[str, str], users: Sequence[int], key: str
+    ) -> None:
+        """Write one conversation's directory entry for many users, as the tree's own script does it."""
+        sha = await world.store.script_load(_script(self.directory, "restore_conversation"))
+        for begin in range(0, len(users), CHUNK):
+            pipeline = world.store.pipeline(transaction=False)
+            for user in users[begin : begin + CHUNK]:
+                parts = dict(entry)
+                upstream_id = parts["id"] = requests.upstream_id(user)
+                if "meta" in parts:
+                    for old, new in (
+                        (_tenant(CHECK_KEY), _tenant(key)),
+                        ("user-0", f"user-{user}"),
+                        ("57-0", f"57-{user}"),
+                    ):
+                        parts["meta"] = parts["meta"].replace(f'{old}"', f'{new}"')
+                name = conversation(world, key, user).directory
+                flat = chain.from_iterable(parts.items())
+                pipeline.evalsha(sha, 1, name, 0, upstream_id, keys.CONVERSATION_TTL_SECONDS, *flat)
+            await pipeline.execute()
 
 
 class Callbacks:
-    """The upstream's calls of the gateway, about the conversations that `write_conversations` has written."""
+    """The upstream's calls of the gateway, about the conversations that the gateway is made to know."""
 
     def __init__(self, world: World, pool: wire.Pool) -> None:
         self._world = world
@@ -105,34 +128,37 @@ class Callbacks:
 
 def conversation(world: World, key: str, user: int) -> keys.ConversationKeys:
     """Give the store's keys of a user's conversation."""
-    tenant = auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
-    return _conversation(world, tenant, user)
-
-
-async def write_conversations(world: World, fields: Mapping[str, str], users: Sequence[int], key: str) -> None:
-    """Write one conversation's directory entry for many users, each with a conversation of its own."""
-    tenant = auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
-    meta = json.loads(fields.get("meta") or "{}")
-    for begin in range(0, len(users), CHUNK):
-        pipeline = world.store.pipeline(transaction=False)
-        for user in users[begin : begin + CHUNK]:
-            own: dict[str, Any] = {"id": requests.upstream_id(user)}
-            if meta:
-                known = {"tenant": tenant, "user_id": f"user-{user}", "conversation_id": f"chat-57-{user}"}
-                own["meta"] = json.dumps(meta | known, separators=(",", ":"))
-            name = _conversation(world, tenant, user).directory
-            pipeline.hset(name, mapping={**fields, **own})
-            pipeline.expire(name, keys.CONVERSATION_TTL_SECONDS)
-        await pipeline.execute()
-
-
-def _conversation(world: World, tenant: str, user: int) -> keys.ConversationKeys:
     return keys.ConversationKeys(
         keys.conversation_digest(
             dialect="v3",
             base_url=f"http://127.0.0.1:{world.v3_port}",
-            tenant=tenant,
+            tenant=_tenant(key),
             bot_id=requests.BOT,
             user_id=f"user-{user}",
         )
+    )
+
+
+async def read_entry(world: World, name: str) -> dict[str, str]:
+    """Read a conversation's entry in the directory, by the names of its parts."""
+    if await world.store.type(name) == "hash":  # of an earlier source tree
+        fields: dict[str, str] = await world.store.hgetall(name)
+        return fields
+    parts = await world.store.eval(_script(ROOT, "read_conversation"), 1, name, 0)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@functools.cache
+def _tenant(key: str) -> str:
+    return auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
+
+
+@functools.cache
+def _script(tree: Path, name: str) -> str:
+    place = tree / "gateway" / "scripts"
+    return re.sub(
+        r"^-- include (\w+)$",
+        lambda line: (place / f"{line[1]}.lua").read_text(),
+        (place / f"{name}.lua").read_text(),
+        flags=re.MULTILINE,
     )

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway import keys, metrics
+from gateway import keys, metrics, people
 from gateway.relay.delivery import host_of
-from gateway.relay.queue import read_meta
 from gateway.store import Call, NoAnswer, Store, times
 
 PAGE = 500
@@ -197,7 +196,7 @@ def _decode(reply_id: str, values: Sequence[str | None]) -> DeadLetter | None:
         host=host_of(fields["webhook"]),
         segments=int(fields["count"]),
         turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),
-        meta=read_meta(fields["meta"] or ""),
+        meta=people.read(fields["meta"] or ""),
     )
 
 

@@ -23,8 +23,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import structlog
 
-from gateway import keys
-from gateway.relay.queue import read_meta
+from gateway import keys, people
 from gateway.sealed import Sealer
 from gateway.store import Call, NoAnswer, Store, times
 
@@ -237,7 +236,7 @@ class Pulls:
             takeovers=int(fields.get("takeovers", 0)),
             failures=int(fields.get("failures", 0)),
             fence=int(fields["fence"]),
-            meta=read_meta(fields["meta"]),
+            meta=people.read(fields["meta"]),
             brief=None if opened is None else msgspec.json.decode(opened, type=Brief),
             is_gap=kind == "gap",
         )

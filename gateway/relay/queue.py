@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-import msgspec
 import structlog
 
-from gateway import keys
+from gateway import keys, people
 from gateway.relay.delivery import DeadLettered, Delivered, Delivery, Outcome, RetryAt
 from gateway.store import Answer, Argument, Call, NoAnswer, Store, times
 from mappings import completion, reconcile
@@ -300,7 +299,7 @@ def _read(claim: Sequence[str]) -> Delivery:
         webhook=fields["webhook"],
         segments=tuple(fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)),
         turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),
-        meta=read_meta(fields["meta"]),
+        meta=people.read(fields["meta"]),
         accepted_at=times.moment(fields["accepted_at"]),
         delay=timedelta(milliseconds=float(fields["delay"])),
         not_before=times.moment(fields["base"]),
@@ -310,14 +309,6 @@ def _read(claim: Sequence[str]) -> Delivery:
         fence=int(fields["fence"]),
         body=fields["body"].encode() if "body" in fields else None,
     )
-
-
-def read_meta(text: str) -> Mapping[str, object]:
-    """Read what the turn wrote beside its reply; it only informs, so that nothing readable is an empty mapping."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, object])
-    except ValueError:
-        return {}
 
 
 def _unix_ms(at: datetime) -> int:

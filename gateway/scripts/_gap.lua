@@ -5,8 +5,8 @@ local GRACE_MS = 1500 -- what was overtaken comes within it
 local HOLD_MS = 3000 -- how long a reply waits that lacks something: the grace, and the time of a look
 local LINGER_SECONDS = 60 -- how long after a reply's last segment the next may come that shows what was lost
 
-local function count_message(directory, by)
-  if redis.call('HEXISTS', directory, 'heard') == 1 then redis.call('HINCRBY', directory, 'heard', by) end
+local function count_message(entry, by)
+  if entry.heard then entry.heard = entry.heard + by end
 end
 
 -- Keep the key for a look, and have the look if something is missing, which is returned; nothing is without a key.

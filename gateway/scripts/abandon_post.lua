@@ -6,6 +6,7 @@
 --       5 digest by which the conversation's tail remembers the message, '' for one that it does not
 -- Returns the turn's state after it: 'forgotten', 'unsettled', 'stale' (the lease has passed to another), or
 -- 'answered' or 'delivered' (another request has proved that the upstream has it, and the reply has come).
+-- include _entry
 -- include _tail
 -- include _gap
 local turns, lock, fingerprints, turn = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -17,8 +18,12 @@ local is_over = state == 'answered' or state == 'delivered'
 if is_over and redis.call('HEXISTS', turn, 'unproven') == 0 then return state end
 if not held and state ~= 'queued' then return 'stale' end
 if ARGV[4] == 'leave' and state ~= 'queued' then return 'unsettled' end
-if is_over and redis.call('HGET', turn, 'message') ~= '' then count_message(KEYS[5], -1) end
-if is_over and ARGV[5] ~= '' then forget_note(KEYS[5], ARGV[5]) end
+if is_over then
+  local entry = read_entry(KEYS[5])
+  if redis.call('HGET', turn, 'message') ~= '' then count_message(entry, -1) end
+  if ARGV[5] ~= '' then forget_note(entry, ARGV[5]) end
+  write_entry(KEYS[5], entry)
+end
 local known, left = redis.call('HMGET', turn, 'fingerprint', 'keep', 'reply'), redis.call('TTL', turn)
 if known[1] and redis.call('HGET', fingerprints, known[1]) == ARGV[3] then
   redis.call('HDEL', fingerprints, known[1])

@@ -6,9 +6,10 @@
 -- ARGV  1 offset ms (unused)  2 key prefix  3 conversation digest
 -- Returns how many keys were erased.
 -- include _due
+-- include _entry
 local prefix, erased = ARGV[2], 0
 local function erase(key) erased = erased + redis.call('DEL', key) end
-local answering = redis.call('HGET', KEYS[1], 'answering')
+local answering = read_entry(KEYS[1]).answering
 if answering then erase(prefix .. 'turn:' .. answering) end
 for _, id in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do erase(prefix .. 'turn:' .. id) end
 for _, id in ipairs(redis.call('HVALS', KEYS[3])) do erase(prefix .. 'turn:' .. id) end

@@ -19,7 +19,9 @@
 --         {'opened'|'folded', reply id, due ms}
 --         {'answered', turn id, due ms}  taken into the answer that a client waits for
 -- include _due
+-- include _entry
 -- include _gap
+-- include _tenant
 local LONG_WAIT_SECONDS = 3600 -- a turn is remembered for much longer anyway
 
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -30,16 +32,16 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local function turn_key(id) return prefix .. 'turn:' .. id end
 local function reply_key(id) return prefix .. 'reply:' .. id end
 
+local entry = read_entry(directory)
 local function note(digest)
   if digest == '' then return end
-  redis.call('HSET', directory, 'tail', string.sub((redis.call('HGET', directory, 'tail') or '') .. digest, -ARGV[17]))
-  if redis.call('HEXISTS', directory, 'count') == 1 then redis.call('HINCRBY', directory, 'count', 1) end
+  entry.tail = string.sub((entry.tail or '') .. digest, -ARGV[17])
+  if entry.count then entry.count = entry.count + 1 end
 end
 
-local known = redis.call('HMGET', directory, 'id', 'webhook', 'meta', 'answering', 'former', 'heard', 'told', 'since')
 -- The conversation that was left for this one answers what was posted there, and is no part of what is known of this.
-local is_left = known[1] and known[1] ~= ARGV[4]
-if is_left and known[5] ~= ARGV[4] then return {'foreign'} end
+local is_left = entry.id and entry.id ~= ARGV[4]
+if is_left and entry.former ~= ARGV[4] then return {'foreign'} end
 if redis.call('ZSCORE', seen, message_id) then return {'duplicate'} end
 
 -- Replies that are gone without having been settled (expired, evicted) must not hold up the conversation.
@@ -58,7 +60,7 @@ end
 
 local held = not is_left and tonumber(ARGV[20])
 -- The turns that are open were posted when later ones had come already, or they would be answered by those.
-local is_overtaken = held and known[7] and held < tonumber(known[7])
+local is_overtaken = held and entry.told and held < entry.told
 local answered, is_posting, promised = {}, {}, nil
 if ARGV[12] == '' and not is_overtaken then
   for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
@@ -77,9 +79,9 @@ end
 -- What was promised to a webhook goes there, and not to a client who waits for the answer to a later message.
 while promised and #answered > promised do table.remove(answered) end
 -- The answer that a client waits for, or will ask for again, while it has not been taken.
-local gathering = #answered == 0 and not is_left and known[4] and redis.call('HGET', turn_key(known[4]), 'state') == 'answered'
-  and known[4]
-if not known[1] or (#answered == 0 and not gathering and redis.call('LLEN', outbox) == 0 and not known[2]) then
+local gathering = #answered == 0 and not is_left and entry.answering
+  and redis.call('HGET', turn_key(entry.answering), 'state') == 'answered' and entry.answering
+if not entry.id or (#answered == 0 and not gathering and redis.call('LLEN', outbox) == 0 and not entry.webhook) then
   if redis.call('HEXISTS', orphans, message_id) == 1 then return {'duplicate'} end
   local arrival = redis.call('HLEN', orphans)
   if arrival >= most_ids then return {'full'} end
@@ -104,13 +106,13 @@ if not is_left then note(ARGV[16]) end
 
 -- What the upstream holds, and what of it is known; how long what has come waits for what is missing.
 local lacks = false
-if ARGV[21] ~= '' and not is_left and (known[6] or held) then
-  local heard = known[6] and known[6] + 1 + posted or held -- nothing was counted before this
-  local told, since = math.max(known[7] or 0, held or 0), known[8] or heard
-  if forgot and known[7] then since = known[7] end -- whatever came before this would seem never to have come
-  redis.call('HSET', directory, 'heard', heard, 'told', told, 'since', since)
+if ARGV[21] ~= '' and not is_left and (entry.heard or held) then
+  entry.heard = entry.heard and entry.heard + 1 + posted or held -- nothing was counted before this
+  -- Where it was forgotten what had come, whatever came before this would seem never to have come.
+  entry.since = forgot and entry.told or entry.since or entry.heard
+  entry.told = math.max(entry.told or 0, held or 0)
   local kept = held and redis.call('HMGET', prefix .. 'pull:' .. ARGV[3], 'sealed', 'meta')
-  lacks = held and watch(prefix, ARGV[3], kept, ARGV[4], told > heard, now, ARGV[13])
+  lacks = held and watch(prefix, ARGV[3], kept, ARGV[4], entry.told > entry.heard, now, ARGV[13])
 end
 local function patience(settle) return lacks and math.max(settle, HOLD_MS) or settle end
 
@@ -123,8 +125,7 @@ local function fall_due(id, due)
 end
 local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, delay)
   local due = math.max(base, now + patience(settle))
-  local tenant = string.match(meta, '"tenant":"(%x+)"') or '-'
-  redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'tenant', tenant, 'webhook', webhook, 'meta', meta,
+  redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'tenant', tenant_of(meta), 'webhook', webhook, 'meta', meta,
     'turns', turn_ids, 'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle,
     'opened_at', now, 'count', 1, 'segment:1', segment, 'picture', has_picture, 'upto', held or 0)
   redis.call('RPUSH', outbox, id)
@@ -142,7 +143,8 @@ local function answer(id, settle)
   local count = redis.call('HINCRBY', turn, 'count', 1)
   local due = math.min(now + patience(settle), redis.call('HGET', turn, 'opened_at') + ARGV[10])
   redis.call('HSET', turn, 'segment:' .. count, segment, 'quiet', due)
-  redis.call('HSET', directory, 'answering', id)
+  entry.answering = id
+  write_entry(directory, entry)
   redis.call('PUBLISH', ARGV[18], id)
   return {'answered', id, due}
 end
@@ -176,7 +178,7 @@ if #answered > 0 then
     redis.call('ZREM', prefix .. 'pulls', ARGV[3])
   end
   if newest[1] == '' then return answer(id, newest[3]) end
-  redis.call('HDEL', directory, 'answering')
+  entry.answering = nil
   local opened = open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5],
     newest[6])
   local wait = math.ceil((opened[3] - now) / 1000)
@@ -184,9 +186,11 @@ if #answered > 0 then
     for _, other in ipairs(answered) do redis.call('EXPIRE', turn_key(other), wait + ARGV[13]) end
     redis.call('EXPIRE', prefix .. 'prints:' .. ARGV[3], wait + ARGV[13], 'GT')
   end
+  write_entry(directory, entry)
   return opened
 end
 
+write_entry(directory, entry)
 local base = now
 local tail = redis.call('LINDEX', outbox, -1)
 if is_overtaken then -- it goes before what has overtaken it, where that is still here
@@ -198,7 +202,7 @@ if is_overtaken then -- it goes before what has overtaken it, where that is stil
     end
   end
 end
-local webhook, meta = known[2], known[3] or ''
+local webhook, meta = entry.webhook, entry.meta or ''
 if tail then
   local reply = redis.call('HMGET', reply_key(tail), 'webhook', 'meta', 'frozen', 'picture', 'count', 'base', 'settle',
     'opened_at', 'upto')

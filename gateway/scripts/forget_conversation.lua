@@ -3,6 +3,9 @@
 -- KEYS  1 directory
 -- ARGV  1 offset ms (unused)  2 upstream conversation id that is gone
 -- Returns 1 when it was forgotten, 0 when the directory names another (or none).
-if redis.call('HGET', KEYS[1], 'id') ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], 'id')
+-- include _entry
+local entry = read_entry(KEYS[1])
+if entry.id ~= ARGV[2] then return 0 end
+entry.id = nil
+write_entry(KEYS[1], entry)
 return 1

@@ -3,8 +3,9 @@
 -- KEYS  1 directory
 -- ARGV  1 offset ms (unused)  2 by how many messages it must have grown
 -- Returns 1 when it has, 0 when it has not, or when it is not known how many messages there are.
-local fields = redis.call('HMGET', KEYS[1], 'count', 'compacted')
-local count = tonumber(fields[1] or '')
-if not count or count - (tonumber(fields[2] or '') or 0) < tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'compacted', count)
+-- include _entry
+local entry = read_entry(KEYS[1])
+if not entry.count or entry.count - (entry.compacted or 0) < tonumber(ARGV[2]) then return 0 end
+entry.compacted = entry.count
+write_entry(KEYS[1], entry)
 return 1

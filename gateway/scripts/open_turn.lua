@@ -20,6 +20,7 @@
 --       between opening and recording: the upstream's transcript decides about them before anything is posted;
 --       `unanswered` counts the earlier turns whose reply has not reached the client; the rest is the directory's,
 --       null where it knows none
+-- include _entry
 -- include _tail
 -- include _gap
 local directory, turns, lock, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -53,6 +54,7 @@ if state == 'posted' or (is_over and is_proven) then
   return {'joined', id, redis.call('HGET', turn, 'delay')}
 end
 
+local entry = read_entry(directory)
 if not state or is_over then
   if redis.call('LLEN', turns) >= tonumber(ARGV[15]) then return {'full'} end
   -- A segment came for it while it was being posted, and then its sender said nothing more: it may be the upstream's
@@ -61,8 +63,9 @@ if not state or is_over then
   -- for a client who waits stays: it is his, whatever it answers.
   if is_over then
     redis.call('HDEL', turn, 'unproven')
-    if ARGV[11] ~= '' then count_message(directory, -1) end
-    if ARGV[18] ~= '' then forget_note(directory, ARGV[18]) end
+    if ARGV[11] ~= '' then count_message(entry, -1) end
+    if ARGV[18] ~= '' then forget_note(entry, ARGV[18]) end
+    write_entry(directory, entry)
   end
   state = is_over and 'posting' or 'queued'
   redis.call('HSET', turn, 'state', state, 'fingerprint', fingerprint, 'webhook', ARGV[6],
@@ -90,7 +93,7 @@ local function wait(ms)
 end
 local waits = ARGV[6] == ''
 -- An answer that a client waits for must be nobody else's: while it gathers its segments, nothing new is posted.
-local answering = redis.call('HGET', directory, 'answering')
+local answering = entry.answering
 local quiet = answering and tonumber(redis.call('HGET', turn_key(answering), 'quiet') or 0) or 0
 if quiet > now and answering ~= id then return wait(quiet - now) end
 
@@ -113,5 +116,5 @@ redis.call('SET', lock, caller, 'PX', ARGV[13])
 redis.call('HSET', turn, 'state', 'posting')
 local ahead = redis.call('HLEN', fingerprints) - (redis.call('LLEN', turns) - (redis.call('LPOS', turns, id) or 0))
 local delay = redis.call('HGET', turn, 'delay')
-local known = redis.call('HMGET', directory, 'id', 'user', 'tail', 'count', 'context', 'facts')
-return {'enter', id, delay, unsettled, math.max(ahead, 0), unpack(known)}
+return {'enter', id, delay, unsettled, math.max(ahead, 0), entry.id or false, entry.user or false, entry.tail or false,
+  entry.count and tostring(entry.count) or false, entry.context or false, entry.facts or false}

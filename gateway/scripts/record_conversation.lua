@@ -4,21 +4,24 @@
 --
 -- KEYS  1 directory  2 lock  3 orphans  4 turns
 -- ARGV  1 offset ms (unused)  2 caller (must hold the lock)  3 upstream conversation id  4 directory TTL s
---       5 key prefix  6.. directory fields
+--       5 key prefix  6.. parts of the entry: name, value
 -- Returns {'stale'} when the lease has passed to another, else {'recorded', orphans...}: the callbacks that came for
 -- this conversation while it was unknown, each as {message id, segment}, as they arrived; they stay until folded.
+-- include _entry
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return {'stale'} end
-local former = redis.call('HGET', KEYS[1], 'id') -- not of one that is gone upstream: it has been forgotten
+local entry = read_entry(KEYS[1])
+local former = entry.id -- not of one that is gone upstream: it has been forgotten
 if former and former ~= ARGV[3] then
-  redis.call('HSET', KEYS[1], 'former', former)
+  entry.former = former
   for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
     local turn = ARGV[5] .. 'turn:' .. id
     if redis.call('HGET', turn, 'state') == 'posted' then redis.call('HSETNX', turn, 'left', former) end
   end
 end
-redis.call('HDEL', KEYS[1], 'tail', 'count', 'user', 'context', 'facts', 'answering', 'heard', 'told', 'since', 'ours')
-redis.call('HSET', KEYS[1], 'id', ARGV[3], unpack(ARGV, 6))
-redis.call('EXPIRE', KEYS[1], ARGV[4])
+local known = {id = ARGV[3], webhook = entry.webhook, meta = entry.meta, former = entry.former,
+  compacted = entry.compacted}
+put_parts(known, ARGV, 6)
+write_entry(KEYS[1], known, ARGV[4])
 local waiting = {}
 for index, value in ipairs(redis.call('HGETALL', KEYS[3])) do
   if index % 2 == 0 then

@@ -9,34 +9,38 @@
 --       8 '1' when what was read holds the turn's own message, for 'replace'; names this call otherwise
 --       9 how many came, for 'add'
 -- Returns 1 when it is remembered (by this call or the one that it repeats), 0 when the lease has passed to another.
+-- include _entry
 local MOST_OURS = 256 -- characters
 local directory, turn, mode, digests = KEYS[1], KEYS[3], ARGV[4], ARGV[5]
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+local entry = read_entry(directory)
 if mode == 'ours' then
-  local known = redis.call('HMGET', directory, 'ours', 'heard')
-  local ours = (known[1] or '') .. digests
-  if #ours > MOST_OURS and known[2] then -- those are forgotten, so that nothing as old may be looked for
-    redis.call('HSET', directory, 'since', known[2])
-    ours = digests
+  entry.ours = (entry.ours or '') .. digests
+  if #entry.ours > MOST_OURS and entry.heard then -- those are forgotten, so that nothing as old may be looked for
+    entry.since, entry.ours = entry.heard, digests
   end
-  redis.call('HSET', directory, 'ours', ours)
+  write_entry(directory, entry)
   return 1
 end
-local tail = redis.call('HGET', directory, 'tail') or ''
+local tail = entry.tail or ''
 if mode == 'replace' then
   if ARGV[8] ~= '' then redis.call('HDEL', turn, 'note') end
   -- Where a callback has added to it meanwhile, the transcript may lack that one: what is known stays as it is.
-  if tail == ARGV[7] then redis.call('HSET', directory, 'tail', digests, 'count', ARGV[6]) end
+  if tail == ARGV[7] then
+    entry.tail, entry.count = digests, tonumber(ARGV[6])
+    write_entry(directory, entry)
+  end
   return 1
 end
 if redis.call('HGET', turn, 'added') == ARGV[8] then return 1 end
 redis.call('HSET', turn, 'added', ARGV[8])
 if mode == 'restart' then
   tail = string.gsub(tail, '....', function(digest) if string.find(digest, '^[A-Za-f]') then return '' end end)
-  redis.call('HDEL', directory, 'count')
-elseif redis.call('HEXISTS', directory, 'count') == 1 then
-  redis.call('HINCRBY', directory, 'count', ARGV[6])
+  entry.count = nil
+elseif entry.count then
+  entry.count = entry.count + ARGV[6]
 end
-redis.call('HSET', directory, 'tail', string.sub(tail .. digests, -ARGV[3]))
-if redis.call('HEXISTS', directory, 'heard') == 1 then redis.call('HINCRBY', directory, 'heard', ARGV[9]) end
+entry.tail = string.sub(tail .. digests, -ARGV[3])
+if entry.heard then entry.heard = entry.heard + ARGV[9] end
+write_entry(directory, entry)
 return 1

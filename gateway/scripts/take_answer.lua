@@ -6,6 +6,7 @@
 --       the request by a key, s
 -- Returns {'gone'} when there is no such turn (any more), {'waiting', ms until it may be whole, '' when nothing has
 -- come}, or {'answer', segments...}, also when it was taken before: by the call that this repeats, or by a twin.
+-- include _entry
 local directory, fingerprints, turn, id = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 local fields = redis.call('HMGET', turn, 'state', 'count', 'quiet', 'fingerprint', 'keep')
 if not fields[1] then return {'gone'} end
@@ -19,7 +20,11 @@ if fields[1] ~= 'delivered' then
   redis.call('EXPIRE', turn, fields[5] and ARGV[4] or ARGV[3])
   -- An identical request is a new turn from now on.
   if fields[4] and redis.call('HGET', fingerprints, fields[4]) == id then redis.call('HDEL', fingerprints, fields[4]) end
-  if redis.call('HGET', directory, 'answering') == id then redis.call('HDEL', directory, 'answering') end
+  local entry = read_entry(directory)
+  if entry.answering == id then
+    entry.answering = nil
+    write_entry(directory, entry)
+  end
 end
 local answer = {'answer'}
 for number = 1, tonumber(fields[2]) do answer[#answer + 1] = redis.call('HGET', turn, 'segment:' .. number) end

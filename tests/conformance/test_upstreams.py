@@ -29,7 +29,7 @@ async def contents(store: Store, key: str) -> Any:
         case "list":
             return await store.redis.lrange(key, 0, -1)
         case _:
-            return await store.redis.get(key)
+            return await store.redis.dump(key)
 
 
 async def test_a_conversation_begins_with_the_history_and_its_reply_comes_in_the_window(gate: Gate) -> None:

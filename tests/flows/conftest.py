@@ -58,7 +58,8 @@ class World:
         """Give how many messages its one conversation has, and how many of them the gateway knows of."""
         [conversation] = await self.sandbox.conversations()
         [entry] = [key async for key in self.gateway.store.redis.scan_iter("*conv:*")]
-        return len(conversation["messages"]), int(await self.gateway.store.redis.hget(entry, "heard"))
+        parts = await self.gateway.store.run("read_conversation", [entry])
+        return len(conversation["messages"]), int(dict(zip(parts[::2], parts[1::2], strict=True))["heard"])
 
     def pass_time(self, elapsed: timedelta) -> None:
         """Move the relay's clock ahead."""

@@ -48,8 +48,8 @@ SECRETS = {
 }
 
 ALLOWED = {
-    "webhook path": {("conv", "webhook"), ("turn", "webhook"), ("reply", "webhook")},
-    "webhook query": {("conv", "webhook"), ("turn", "webhook"), ("reply", "webhook")},
+    "webhook path": {("conv", ""), ("turn", "webhook"), ("reply", "webhook")},
+    "webhook query": {("conv", ""), ("turn", "webhook"), ("reply", "webhook")},
     "reply": {("reply", "segment"), ("reply", "body")},
 }
 """By secret: the kinds of keys and fields that hold it, since a reply that waits must be delivered, to its webhook."""

@@ -273,7 +273,7 @@ async def everything(store: Store) -> dict[str, Any]:
             case "zset":
                 dumps.append(await store.redis.zrange(key, 0, -1, withscores=True))
             case _:
-                dumps.append(await store.redis.get(key))
+                dumps.append(await store.redis.dump(key))
     return dict(zip(keys, dumps, strict=True))
 
 

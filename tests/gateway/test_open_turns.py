@@ -15,7 +15,8 @@ from gateway.relay.delivery import Delivered
 from gateway.relay.queue import Folded, Queue, Settlement
 from gateway.store import Store, times
 from mappings import completion
-from mappings.turn import ReplySegment
+from mappings.turn import Message, ReplySegment
+from tests import entries
 
 CONVERSATION = keys.ConversationKeys("00" * 16)
 LEASE = timedelta(seconds=60)
@@ -67,6 +68,19 @@ async def test_what_was_recorded_is_known_to_the_next_turn(open_turns: OpenTurns
     assert entered.known == Entry("c-1", tail="Au0A", context="d")
     assert entered.unanswered == 1
     assert (await Directory(store).show(CONVERSATION))["webhook"] == one.webhook
+
+
+async def test_an_entry_that_was_erased_meanwhile_is_not_made_anew_by_a_note(
+    open_turns: OpenTurns, store: Store
+) -> None:
+    one, directory = proposal(), Directory(store)
+    await enter(open_turns, one)
+    await directory.record(CONVERSATION, one.caller, "c-1", {"tail": "Au0A", "count": "1"})
+    assert (await directory.show(CONVERSATION))["count"] == "1"
+    assert await directory.erase(CONVERSATION)
+    added = [Message(from_bot=True, text="Hello!")]
+    await directory.record_added(CONVERSATION, one.caller, one.turn_id, added, restart=False)
+    assert await store.redis.exists(CONVERSATION.directory) == 0
 
 
 async def test_turns_enter_in_the_order_of_their_acceptance(open_turns: OpenTurns) -> None:
@@ -322,7 +336,7 @@ async def test_a_turn_that_its_client_names_never_lends_its_name_to_two_replies(
 ) -> None:
     named = proposal(fingerprint="same", keep=True)
     await enter(open_turns, named)
-    await store.redis.hset(CONVERSATION.directory, mapping={"id": "c-1", "webhook": "https://h", "meta": "{}"})
+    await entries.know(store, CONVERSATION, "c-1", webhook="https://h", meta="{}")
     first = await say(store, "a late segment")
     assert await open_turns.abandon(CONVERSATION, named, named.turn_id, settled=True) == "forgotten"
     assert await deliver(store) == [first.reply_id]

@@ -7,6 +7,7 @@ from click.testing import Result
 
 from gateway import auth, keys
 from gateway.store import Store
+from tests import entries
 from tests.gateway.cli.cli_kit import SECRET, gateway
 from tests.gateway.cli.conftest import V3_URL
 
@@ -18,9 +19,7 @@ TENANT = auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {KEY}")
 async def known(store: Store) -> None:
     """Let the directory know the conversation of b-1 and u-1."""
     digest = keys.conversation_digest(dialect="v3", base_url=V3_URL, tenant=TENANT, bot_id="b-1", user_id="u-1")
-    directory = keys.ConversationKeys(digest).directory
-    await store.redis.hset(directory, mapping={"id": "c-1", "tail": "d1 d2"})
-    await store.redis.expire(directory, keys.CONVERSATION_TTL_SECONDS)
+    await entries.know(store, keys.ConversationKeys(digest), "c-1", tail="d1 d2")
 
 
 async def test_a_conversation_is_shown_to_who_has_the_key_or_the_tenants_digest(on_store: Call, store: Store) -> None:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import msgspec
 import pytest
 from click.testing import Result
-from relay_kit import META, advance, claim_one, conversation, reply
+from relay_kit import META, PEOPLE, advance, claim_one, conversation, reply
 
-from gateway import keys
+from gateway import keys, people
 from gateway.relay.delivery import DeadLettered, Reason
 from gateway.relay.queue import Queue, Settlement
 from gateway.store import Store
@@ -85,7 +86,7 @@ async def test_one_dead_letter_is_shown(on_store: Call, store: Store, queue: Que
 async def test_what_a_terminal_might_obey_comes_out_escaped(on_store: Call, store: Store, queue: Queue) -> None:
     reply_id = await die(store, queue, 1)
     key = conversation(1).shard.reply(reply_id)
-    await store.redis.hset(key, "meta", json.dumps(META | {"user_id": "\x1b[2J\n"}))
+    await store.redis.hset(key, "meta", people.encode(msgspec.structs.replace(PEOPLE, user_id="\x1b[2J\n")))
     result = await on_store("dead-letters", "show", reply_id)
     assert r"user_id          \x1b[2J\n" in result.stdout
 

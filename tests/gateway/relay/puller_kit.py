@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import msgspec
-from relay_kit import META, ONE, UPSTREAM_ID
+from relay_kit import ONE, PEOPLE, UPSTREAM_ID
 
-from gateway import errors, keys
+from gateway import errors, keys, people
 from gateway.relay.puller import Bounds, Puller
 from gateway.relay.pulls import Brief, Expected, Pull, Pulls, Result
 from gateway.relay.queue import Queue
@@ -153,7 +152,7 @@ class Pulling:
 def expected(turn_id: str, text: str = "hi", told: str = "Be kind.") -> Expected:
     """Expect the reply to a turn's message."""
     digest = reconcile.digest(Message(False, text))
-    return Expected(turn_id, UPSTREAM_ID, digest, msgspec.json.encode(META), Brief("sk-client", told))
+    return Expected(turn_id, UPSTREAM_ID, digest, people.encode(PEOPLE), Brief("sk-client", told))
 
 
 async def kept(store: Store, of: keys.ConversationKeys = ONE) -> bool:

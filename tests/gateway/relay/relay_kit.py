@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from gateway import keys
+from gateway import keys, people
 from gateway.open_turns import Entered, OpenTurns, Proposal
+from gateway.people import People
 from gateway.relay.delivery import Answered, Delivery, Outcome, Result
 from gateway.relay.queue import Folded, Queue
 from gateway.relay.worker import Worker, boot_clock
@@ -25,7 +26,8 @@ WEBHOOK = "https://client.example/hook?token=s3cret"
 LEASE = timedelta(seconds=25)
 EVERY_SHARD = {shard.shard: 1000 for shard in keys.all_shards()}
 TENANT = "00112233aabbccdd"
-META = {"tenant": TENANT, "bot_id": "b-1", "user_id": "u-1", "conversation_id": None, "new": 1}
+PEOPLE = People(TENANT, "b-1", "u-1", None, "r-1")
+META = msgspec.structs.asdict(PEOPLE)
 
 
 def conversation(number: int) -> keys.ConversationKeys:
@@ -63,7 +65,7 @@ async def open_turn(
         delay_ms=times.milliseconds(delay),
         min_delay_ms=times.milliseconds(min_delay),
         settle_ms=times.milliseconds(settle),
-        meta=msgspec.json.encode(META | {"tenant": tenant}),
+        meta=people.encode(msgspec.structs.replace(PEOPLE, tenant=tenant)),
         message="d0",
         sent_at=1,
     )

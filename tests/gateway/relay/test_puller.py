@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from puller_kit import LEASE, PATIENCE, Bot, Pulling, Talk, expected, kept
-from relay_kit import EVERY_SHARD, ONE, advance, open_turn
+from relay_kit import EVERY_SHARD, ONE, UPSTREAM_ID, advance, open_turn
 from structlog.testing import capture_logs
 
 from gateway import errors
@@ -17,6 +17,7 @@ from gateway.store import Store
 from gateway.upstreams import base
 from gateway.upstreams.pulling import Spoken
 from mappings import completion, generation
+from tests import entries
 
 HOUR = timedelta(hours=1)
 
@@ -386,7 +387,7 @@ async def test_a_conversation_that_has_grown_long_is_summed_up_once(store: Store
             await asked(pulling, "one")  # nobody knows how long it is
             await pulling.seen.until(1)
             for ended, count in enumerate((99, 150), 2):  # before the reply
-                await store.command("hset", ONE.directory, "count", count)
+                await entries.know(store, ONE, UPSTREAM_ID, count=str(count))
                 await asked(pulling, "more")
                 await pulling.seen.until(ended)
     assert pulling.bot.compacted == 1

@@ -3,7 +3,6 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 from relay_kit import (
     EVERY_SHARD,
@@ -32,6 +31,7 @@ from gateway.relay.queue import EVERYTHING, Counts, Folded, Queue, Settled, Sett
 from gateway.store import Store
 from mappings import completion
 from mappings.turn import ReplySegment
+from tests import entries
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -296,8 +296,7 @@ async def test_one_orphan_too_many_is_not_taken(store: Store, queue: Queue, monk
 
 
 async def test_without_a_webhook_a_segment_is_kept(store: Store, queue: Queue) -> None:
-    await store.redis.hset(ONE.directory, "id", UPSTREAM_ID)
-    await store.redis.expire(ONE.directory, 9)
+    await entries.know(store, ONE, UPSTREAM_ID)
     assert await speak(queue, "Hello!") == Folded("orphan")
 
 
@@ -729,8 +728,3 @@ async def test_replies_are_counted(store: Store, queue: Queue) -> None:
     await settle(queue, one, DEAD)
     await queue.release([(other, timedelta())])
     assert await queue.count() == Counts(pending=4, due=1, dead=1)
-
-
-def test_what_the_turn_wrote_beside_its_reply_is_passed_through() -> None:
-    assert queue_module.read_meta(msgspec.json.encode(META).decode()) == META
-    assert queue_module.read_meta("") == {}

@@ -15,11 +15,11 @@ from gateway.store import Store
 COUNT = 2000
 AT_ONCE = 200
 
-PENDING_REPLY_BYTES = 1700
+PENDING_REPLY_BYTES = 1650
 """With its turn, its place in the queues, the ids of the messages taken, and 110 characters of text."""
 
-KNOWN_CONVERSATION_BYTES = 450
-"""At rest, when what is kept for a day after its last turn is gone; a fifth of it is its webhook's URL."""
+KNOWN_CONVERSATION_BYTES = 310
+"""At rest, when what is kept for a day after its last turn is gone; a quarter of it is its webhook's URL."""
 
 TEXT = "Thanks for your message! We'll look into it and come back to you as soon as we can, promised. Anything else?"
 

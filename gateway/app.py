@@ -194,6 +194,7 @@ async def open_gateway(settings: Settings, drain: Drain) -> AsyncIterator[Gatewa
             ),
         )
         api = Api(
+            dialect=upstream.dialect,
             complete=Complete(
                 authenticator=authenticator,
                 fingerprints=Fingerprints(relay.secrets[0]),
@@ -239,7 +240,7 @@ def create_relay_app(settings: Settings) -> edge.Edge:
 @contextlib.asynccontextmanager
 async def _gateway(settings: Settings, drain: Drain) -> AsyncIterator[Assembly]:
     async with open_gateway(settings, drain) as gateway:
-        faces = [*gateway.api.routes(gateway.upstream.dialect), *gateway.assets.routes()]
+        faces = [*gateway.api.routes(), *gateway.assets.routes()]
         routes = [*faces, *_admin(settings, gateway.store).routes()]
         yield Assembly(routes, gateway.store, {"gateway": gateway}, gateway.api.direct_routes)
 

@@ -1,6 +1,7 @@
 """Routes that are served past ASGI: requests are met and answered as at the edge, with nothing in between."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
@@ -21,9 +22,23 @@ Endpoint: TypeAlias = Callable[[Exchange, str], Awaitable[Answer]]
 Serve: TypeAlias = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 Routes: TypeAlias = dict[tuple[bytes, bytes], Serve]
-"""What serves a request, by method and target as they are written in its first line."""
+"""What serves a request, by method and target as they are written in its first line.
+
+A target that ends in a slash stands for all that have one more segment, of letters, digits, `-`, `.`, `_` and `~`.
+"""
+
+_SEGMENT = re.compile(rb"[A-Za-z0-9._~-]+")
 
 log = structlog.get_logger(__name__)
+
+
+def find(routes: Routes, method: bytes, target: bytes) -> Serve | None:
+    """Find what serves a request; None where that is not done past ASGI."""
+    serve = routes.get((method, target))
+    if serve is None:
+        parent, slash, segment = target.rpartition(b"/")
+        serve = routes.get((method, parent + slash)) if _SEGMENT.fullmatch(segment) else None
+    return serve
 
 
 class Route:

@@ -1,7 +1,8 @@
 """A request that is served past ASGI, and its answer, written at once.
 
 ASGI carries a request as one dictionary and takes its answer as two others; around them the framework puts objects, and
-the server its checks of each header. A turn takes 3,650 thousand instructions past all that, by way of it 3,966.
+the server its checks of each header. A turn takes 3,650 thousand instructions past all that, by way of it 3,966; a
+callback 561 and 807.
 """
 
 import re
@@ -81,6 +82,9 @@ class Exchange(RequestResponseCycle):
     response_complete = False
     more_body = True
 
+    target = b""
+    """As in the request's first line, where the route leaves it open."""
+
     def __init__(  # the parent's would set 18 attributes, of which 9 are read
         self,
         serve: "Callable[[Exchange], Coroutine[Any, Any, None]]",
@@ -150,6 +154,12 @@ class Exchange(RequestResponseCycle):
 
 Incoming: TypeAlias = Exchange | Request
 """A request, whichever way it came."""
+
+
+def last_segment(request: Incoming) -> str:
+    """Give what stands behind the last slash of a request's path."""
+    path: str = request.target.decode("ascii") if isinstance(request, Exchange) else request.scope["path"]
+    return path.rpartition("/")[2]
 
 
 async def has_hung_up(request: Incoming) -> bool:

@@ -172,7 +172,7 @@ class Protocol(HttpToolsProtocol):
             raise self._fault  # the parser stops with an error of its own
         self._disarm()
         self._is_offered_another = self.parser.should_upgrade()
-        serve = self._direct.get((self.parser.get_method(), self.url))
+        serve = direct.find(self._direct, self.parser.get_method(), self.url)
         if serve is None or self._is_offered_another or "expect" in (headers := Headers(self.headers)):
             self._begin_asgi()
         else:
@@ -199,6 +199,7 @@ class Protocol(HttpToolsProtocol):
             keep_alive=not self._is_old and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        exchange.target = self.url
         if earlier is None or earlier.response_complete:
             self._start_asgi_task(exchange, self.app)
         else:

@@ -319,6 +319,23 @@ async def test_the_users_own_messages_are_ignored_when_they_come_back(world: Wor
     await delivered_once(world, answer.json()["message_id"])
 
 
+async def test_a_callback_is_taken_alike_past_asgi_and_by_way_of_it(world: World) -> None:
+    await world.sandbox.arm_callbacks(CallbackFault(kind="lost", times=None))
+    accepted = await world.complete(min_delay=50, max_delay=50)
+    [conversation] = await world.sandbox.conversations()
+    answers = []
+    for name, end in (("one", ""), ("two", "?")):
+        told = callback(conversation["id"], f"part {name}", id=name)
+        answers.append(await world.http.post(conversation["webhook"] + end, json=told))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.json() for answer in answers] == [{"status": "ok"}] * 2
+    assert len({tuple(answer.headers) for answer in answers}) == 1
+    world.pass_time(timedelta(seconds=51))
+    await delivered_once(world, accepted.json()["message_id"])
+    [delivery] = await world.sandbox.deliveries()
+    assert delivery["json"]["completion"] == ["part one", "part two"]
+
+
 async def test_forged_callbacks_are_all_answered_alike_and_change_nothing(world: World, store: Store) -> None:
     await world.complete(user_id="a", min_delay=50, max_delay=50)
     await world.complete(user_id="b", min_delay=50, max_delay=50)

@@ -96,3 +96,25 @@ async def test_an_endpoint_hears_of_a_client_that_hangs_up(caplog: pytest.LogCap
         async with asyncio.timeout(raw_http.SECONDS):
             await ended.wait()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("target", "is_found"),
+    [
+        ("/calls/a-token_1.~", True),
+        ("/calls/", False),
+        ("/calls", False),
+        ("/calls/a/b", False),
+        ("/calls/a?b", False),
+        ("/calls/a%41", False),
+        ("/calls/a;b", False),
+        ("/calls/caf\xe9", False),
+        ("http://host/calls/a", False),
+    ],
+)
+def test_a_route_with_an_open_end_takes_one_plain_segment(target: str, is_found: bool) -> None:
+    async def serve(_exchange: Exchange) -> None: ...
+
+    found = direct.find({(b"POST", b"/calls/"): serve}, b"POST", target.encode("latin-1"))
+    assert found is (serve if is_found else None)
+    assert direct.find({(b"POST", b"/calls/"): serve}, b"GET", target.encode("latin-1")) is None

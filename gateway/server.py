@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -24,6 +25,10 @@ KEEP_ALIVE_SECONDS = 75
 
 GRACE_IN_LOOP_SECONDS = 5
 
+KEPT_BYTES = 16 * 2**20
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
 OPTIONS: dict[str, Any] = {
     "log_config": None,  # our own logging is configured by the application
     "access_log": False,  # 40 µs a request; the mapping log says more
@@ -40,14 +45,19 @@ OPTIONS: dict[str, Any] = {
 
 def create_app() -> ASGIApp:
     """Make the gateway from the environment: what each worker process calls."""
-    _look_for_garbage_less_often()
+    _tune_memory()
     return app.create_app(settings.load())
 
 
 def create_relay_app() -> ASGIApp:
     """Make the relay alone from the environment, as `create_app` does the gateway."""
-    _look_for_garbage_less_often()
+    _tune_memory()
     return app.create_relay_app(settings.load())
+
+
+def _tune_memory() -> None:
+    _look_for_garbage_less_often()
+    keep_freed_memory()
 
 
 def _look_for_garbage_less_often() -> None:
@@ -58,6 +68,18 @@ def _look_for_garbage_less_often() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep `KEPT_BYTES` that were freed, where it is glibc, instead of giving each MB back at once.
+
+    A body of 1 MB is several blocks of memory as it comes in. Their pages were fetched from the kernel anew for each:
+    1,350 µs for such a body, and 220 without.
+    """
+    with contextlib.suppress(AttributeError):  # other C libraries have no such options, nor the need
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        set_option(_M_MMAP_THRESHOLD, KEPT_BYTES // 2)
 
 
 def serve(effective: settings.Settings) -> NoReturn:

@@ -70,7 +70,7 @@ class ShardKeys:
         return self.prefix + "breakers"
 
     def reply(self, reply_id: str) -> str:
-        """Hash, TTL `REPLY_TTL_SECONDS`, owner relay: one pending or dead reply with its segments."""
+        """List, TTL `REPLY_TTL_SECONDS`, owner relay: one pending or dead reply: what is known of it, its segments."""
         return f"{self.prefix}reply:{reply_id}"
 
     def idempotency(self, digest: str) -> str:

@@ -18,30 +18,32 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
     message_id: str
     text: str
     sent_at: int | float | None = None
+    position: int | None = None
     picture_url: str | None = None
     content_id: str | None = None
     tone: str | None = None
     moderation: tuple[str | None, str | None, str | None] | None = None
-    position: int | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Stored)
 
 
 def encode_segment(segment: ReplySegment) -> str:
-    """Give the stored form of a segment: compact JSON, the same for the same segment."""
+    """Give the stored form of a segment: compact JSON, the same for the same segment, without nulls at its end."""
     url, content_id = (segment.picture.url, segment.picture.content_id) if segment.picture else (None, None)
     flag = segment.moderation
-    stored = _Stored(
+    stored = [
         segment.message_id,
         segment.text,
         segment.sent_at,
+        segment.position,
         url,
         content_id,
         segment.tone,
         (flag.category, flag.reasoning, flag.severity) if flag else None,
-        segment.position,
-    )
+    ]
+    while stored[-1] is None:
+        stored.pop()
     return msgspec.json.encode(stored).decode()
 
 

@@ -39,7 +39,7 @@ _OPTIONS = {
     "appendfsync": "always",
     "save": "",  # the append-only file is the one copy
     "maxmemory-policy": "noeviction",
-    "hash-max-listpack-value": "1024",  # URLs and texts are longer than the 64 bytes of old: a third less memory
+    "hash-max-listpack-value": "1024",  # URLs are longer than the 64 bytes of old: an open turn takes half
     "daemonize": "no",
     "logfile": "",  # to standard output, which is the log file
 }

@@ -173,7 +173,9 @@ async def _pages(
 
 async def _read(store: Store, shard: keys.ShardKeys, reply_ids: Sequence[str]) -> dict[str, DeadLetter | None]:
     """Read letters of one shard in one round trip: None where there is none, nothing of what cannot be read."""
-    answers = await store.run_all(Call("read_dead", (shard.reply(reply_id),), _FIELDS) for reply_id in reply_ids)
+    answers = await store.run_all(
+        Call("read_dead", (shard.reply(reply_id),), (reply_id, *_FIELDS)) for reply_id in reply_ids
+    )
     return {
         reply_id: _decode(reply_id, answer)
         for reply_id, answer in zip(reply_ids, answers, strict=True)

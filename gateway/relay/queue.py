@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import structlog
 
@@ -280,7 +280,7 @@ def _releasing(delivery: Delivery, pause: timedelta) -> Call:
     )
 
 
-def _read_all(claims: Sequence[Sequence[str]]) -> Iterator[Delivery]:
+def _read_all(claims: Sequence[Sequence[Any]]) -> Iterator[Delivery]:
     for claim in claims:
         try:
             yield _read(claim)
@@ -288,16 +288,16 @@ def _read_all(claims: Sequence[Sequence[str]]) -> Iterator[Delivery]:
             log.error("reply.unreadable", reply_id=claim[0], error=type(error).__name__)  # noqa: TRY400 — it would quote
 
 
-def _read(claim: Sequence[str]) -> Delivery:
-    flat = iter(claim[1:])
-    fields = dict(zip(flat, flat, strict=True))
+def _read(claim: Sequence[Any]) -> Delivery:
+    reply_id, segments, *parts = claim
+    fields = dict(zip(parts[::2], parts[1::2], strict=True))
     conversation = fields["conversation"]
     bytes.fromhex(conversation)  # what its keys are derived from
     return Delivery(
-        id=claim[0],
+        id=reply_id,
         conversation=conversation,
         webhook=fields["webhook"],
-        segments=tuple(fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)),
+        segments=tuple(segments),
         turn_ids=tuple(fields["turns"].split(",")) if fields["turns"] else (),
         meta=people.read(fields["meta"]),
         accepted_at=times.moment(fields["accepted_at"]),

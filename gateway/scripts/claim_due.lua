@@ -6,11 +6,12 @@
 -- KEYS  1 due  2 fence
 -- ARGV  1 offset ms  2 key prefix  3 lease ms  4 most items  5 most items of a tenant
 --       6.. tenants that may have fewer, each with its most
--- Returns {now ms, next due ms or '', {reply id, hash fields...}...}. Among the fields: `attempts` counts this claim,
--- `takeovers` the claims before it that nobody settled, `fence` names it. What a tenant with nothing to claim any more
--- has waiting does not count for the next due time.
+-- Returns {now ms, next due ms or '', {reply id, {segments...}, parts of its head: name, value...}...}. Among the parts:
+-- `attempts` counts this claim, `takeovers` the claims before it that nobody settled, `fence` names it. What a tenant
+-- with nothing to claim any more has waiting does not count for the next due time.
 -- Sent again after a lost answer, it leaves what it had claimed to the lease.
 -- include _due
+-- include _reply
 local MOST_TENANTS = 1000 -- looked at in one claim
 
 local due, prefix = KEYS[1], ARGV[2]
@@ -22,18 +23,25 @@ local function most_of(tenant) return most[tenant] or tonumber(ARGV[5]) end
 
 local claimed = {}
 local function claim(tenant, id)
-  local reply = prefix .. 'reply:' .. id
-  if redis.call('EXISTS', reply) == 0 then
+  local key = prefix .. 'reply:' .. id
+  local reply = read_reply(key)
+  if not reply then
     redis.call('ZREM', due .. ':' .. tenant, id)
     return
   end
-  if redis.call('HEXISTS', reply, 'lease_until') == 1 then redis.call('HINCRBY', reply, 'takeovers', 1) end
-  local fence = redis.call('INCR', KEYS[2])
-  redis.call('HSET', reply, 'fence', fence, 'lease_until', now + ARGV[3])
-  redis.call('HSETNX', reply, 'frozen', fence)
-  redis.call('HINCRBY', reply, 'attempts', 1)
-  redis.call('ZADD', due .. ':' .. tenant, now + ARGV[3], id)
-  claimed[#claimed + 1] = {id, unpack(redis.call('HGETALL', reply))}
+  if reply.lease_until then reply.takeovers = (reply.takeovers or 0) + 1 end
+  reply.fence = redis.call('INCR', KEYS[2])
+  reply.lease_until, reply.frozen = now + ARGV[3], reply.frozen or reply.fence
+  reply.attempts = (reply.attempts or 0) + 1
+  write_reply(key, reply)
+  redis.call('ZADD', due .. ':' .. tenant, reply.lease_until, id)
+  reply.turns = reply.turns or id
+  local told = {id, redis.call('LRANGE', key, 1, -1)}
+  for name, part in pairs(reply) do
+    told[#told + 1] = name
+    told[#told + 1] = part
+  end
+  claimed[#claimed + 1] = told
   left = left - 1
   most[tenant] = most_of(tenant) - 1
 end

@@ -7,6 +7,7 @@
 -- Returns how many keys were erased.
 -- include _due
 -- include _entry
+-- include _reply
 local prefix, erased = ARGV[2], 0
 local function erase(key) erased = erased + redis.call('DEL', key) end
 local answering = read_entry(KEYS[1]).answering
@@ -14,11 +15,13 @@ if answering then erase(prefix .. 'turn:' .. answering) end
 for _, id in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do erase(prefix .. 'turn:' .. id) end
 for _, id in ipairs(redis.call('HVALS', KEYS[3])) do erase(prefix .. 'turn:' .. id) end
 for _, id in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
-  local reply = prefix .. 'reply:' .. id
-  local fields = redis.call('HMGET', reply, 'tenant', 'turns')
-  if fields[1] then unschedule(KEYS[8], fields[1], id) end
-  for turn in string.gmatch(fields[2] or '', '[^,]+') do erase(prefix .. 'turn:' .. turn) end
-  erase(reply)
+  local key = prefix .. 'reply:' .. id
+  local reply = read_reply(key)
+  if reply then
+    unschedule(KEYS[8], tenant_of(reply), id)
+    for turn in string.gmatch(reply.turns or id, '[^,]+') do erase(prefix .. 'turn:' .. turn) end
+  end
+  erase(key)
 end
 redis.call('ZREM', KEYS[9], ARGV[3], ARGV[3] .. ':gap')
 erase(KEYS[5] .. ':gap')

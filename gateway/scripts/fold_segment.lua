@@ -21,8 +21,13 @@
 -- include _due
 -- include _entry
 -- include _gap
--- include _tenant
+-- include _reply
 local LONG_WAIT_SECONDS = 3600 -- a turn is remembered for much longer anyway
+-- What an answered turn needs no more: the reply has it; and what only one needs whose fate the transcript may decide.
+-- The fingerprint and the delay are for an identical request that may still join.
+local ANSWERED = {state = true, reply = true, unproven = true, webhook = true, meta = true, settle = true, due = true,
+  not_before = true, accepted_at = true, note = true, alive_until = true, posted_at = true, left = true}
+local PROVEN = {message = true, sent_at = true}
 
 local directory, turns, outbox, seen, orphans, due_queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local prefix, message_id, segment, has_picture = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
@@ -45,17 +50,23 @@ if is_left and entry.former ~= ARGV[4] then return {'foreign'} end
 if redis.call('ZSCORE', seen, message_id) then return {'duplicate'} end
 
 -- Replies that are gone without having been settled (expired, evicted) must not hold up the conversation.
-for _, ending in ipairs({{0, 'LPOP'}, {-1, 'RPOP'}}) do
-  local id = redis.call('LINDEX', outbox, ending[1])
-  while id and redis.call('EXISTS', reply_key(id)) == 0 do
-    redis.call(ending[2], outbox)
-    id = redis.call('LINDEX', outbox, ending[1])
+local function living(place, pop)
+  local id = redis.call('LINDEX', outbox, place)
+  local reply = id and read_reply(reply_key(id))
+  while id and not reply do
+    redis.call(pop, outbox)
+    id = redis.call('LINDEX', outbox, place)
+    reply = id and read_reply(reply_key(id))
   end
+  return id, reply
 end
-local head = redis.call('LINDEX', outbox, 0)
-local lost = head and redis.call('HMGET', reply_key(head), 'tenant', 'due')
-if head and not is_scheduled(due_queue, lost[1], head) then
-  schedule(due_queue, lost[1], head, math.max(tonumber(lost[2]), now))
+local head, first = living(0, 'LPOP')
+local tail, last = head, first
+if head then
+  if not is_scheduled(due_queue, tenant_of(first), head) then -- it was behind one that is gone
+    schedule(due_queue, tenant_of(first), head, math.max(first.due, now))
+  end
+  if redis.call('LINDEX', outbox, -1) ~= head then tail, last = living(-1, 'RPOP') end
 end
 
 local held = not is_left and tonumber(ARGV[20])
@@ -67,8 +78,7 @@ if ARGV[12] == '' and not is_overtaken then
     local turn = redis.call('HMGET', turn_key(id), 'state', 'webhook', 'reply', 'left')
     is_posting[id] = turn[1] == 'posting'
     -- Of a turn that was opened again, what goes on with the reply that it has is no new one.
-    local goes_on = is_posting[id] and turn[3] and turn[3] == redis.call('LINDEX', outbox, -1)
-      and redis.call('HEXISTS', reply_key(turn[3]), 'frozen') == 0
+    local goes_on = is_posting[id] and tail and turn[3] == tail and not last.frozen
     local may_answer = not is_left or turn[4] == ARGV[4]
     if (turn[1] == 'posted' or is_posting[id]) and may_answer and not goes_on then
       answered[#answered + 1] = id
@@ -81,7 +91,7 @@ while promised and #answered > promised do table.remove(answered) end
 -- The answer that a client waits for, or will ask for again, while it has not been taken.
 local gathering = #answered == 0 and not is_left and entry.answering
   and redis.call('HGET', turn_key(entry.answering), 'state') == 'answered' and entry.answering
-if not entry.id or (#answered == 0 and not gathering and redis.call('LLEN', outbox) == 0 and not entry.webhook) then
+if not entry.id or (#answered == 0 and not gathering and not head and not entry.webhook) then
   if redis.call('HEXISTS', orphans, message_id) == 1 then return {'duplicate'} end
   local arrival = redis.call('HLEN', orphans)
   if arrival >= most_ids then return {'full'} end
@@ -117,23 +127,17 @@ end
 local function patience(settle) return lacks and math.max(settle, HOLD_MS) or settle end
 
 -- Only the outbox's head is in the due queue: deliveries of one conversation leave in order.
-local function fall_due(id, due)
-  redis.call('HSET', reply_key(id), 'due', due)
-  if redis.call('LINDEX', outbox, 0) == id then
-    schedule(due_queue, redis.call('HGET', reply_key(id), 'tenant'), id, due)
-  end
-end
 local function open(id, webhook, meta, settle, base, turn_ids, accepted_at, delay)
-  local due = math.max(base, now + patience(settle))
-  redis.call('HSET', reply_key(id), 'conversation', ARGV[3], 'tenant', tenant_of(meta), 'webhook', webhook, 'meta', meta,
-    'turns', turn_ids, 'accepted_at', accepted_at, 'delay', delay, 'base', base, 'settle', settle,
-    'opened_at', now, 'count', 1, 'segment:1', segment, 'picture', has_picture, 'upto', held or 0)
+  local reply = {conversation = ARGV[3], webhook = webhook, meta = meta, turns = turn_ids ~= id and turn_ids or nil,
+    accepted_at = accepted_at, delay = delay, base = base, settle = settle, opened_at = now,
+    due = math.max(base, now + patience(settle)), upto = held or 0, picture = has_picture == '1' or nil}
+  add_reply(reply_key(id), reply, segment)
   redis.call('RPUSH', outbox, id)
-  local keep = math.ceil((due - now) / 1000) + reply_ttl -- a delay must not outlast what waits for it
+  local keep = math.ceil((reply.due - now) / 1000) + reply_ttl -- a delay must not outlast what waits for it
   redis.call('EXPIRE', reply_key(id), keep)
   if keep > redis.call('TTL', outbox) then redis.call('EXPIRE', outbox, keep) end
-  fall_due(id, due)
-  return {'opened', id, due}
+  if not head then schedule(due_queue, tenant_of(reply), id, reply.due) end
+  return {'opened', id, reply.due}
 end
 
 local function answer(id, settle)
@@ -160,16 +164,22 @@ if #answered > 0 then
   local id = redis.call('HEXISTS', turn_key(newest_turn), 'reply') == 1 and newest[1] ~= '' and ARGV[8] or newest_turn
   for _, other in ipairs(answered) do
     base = math.max(base, tonumber(redis.call('HGET', turn_key(other), 'not_before')))
-    if is_posting[other] and other ~= ARGV[19] then
-      -- Until its sender has the upstream's word nobody knows: it may be a late segment of the reply before.
-      redis.call('HSET', turn_key(other), 'unproven', 1)
-    else
-      redis.call('HDEL', turn_key(other), 'message', 'sent_at')
+    -- Until its sender has the upstream's word nobody knows: it may be a late segment of the reply before.
+    local is_unproven = is_posting[other] and other ~= ARGV[19]
+    local kept = {'state', 'answered', 'reply', id}
+    if is_unproven then kept[5], kept[6] = 'unproven', 1 end
+    local fields = redis.call('HGETALL', turn_key(other))
+    for place = 1, #fields, 2 do
+      local name = fields[place]
+      if not ANSWERED[name] and (is_unproven or not PROVEN[name]) then
+        kept[#kept + 1], kept[#kept + 2] = name, fields[place + 1]
+      end
     end
-    redis.call('HSET', turn_key(other), 'state', 'answered', 'reply', id)
-    -- The reply has them now; the fingerprint and the delay are for an identical request that may still join.
-    redis.call('HDEL', turn_key(other), 'webhook', 'meta', 'settle', 'due', 'not_before', 'accepted_at', 'note',
-      'alive_until', 'posted_at', 'left')
+    -- Written anew, since a hash that has held a long value stays as large as that made it.
+    local left = redis.call('PTTL', turn_key(other))
+    redis.call('DEL', turn_key(other))
+    redis.call('HSET', turn_key(other), unpack(kept))
+    redis.call('PEXPIRE', turn_key(other), left)
     redis.call('LREM', turns, 1, other)
   end
   local pull = prefix .. 'pull:' .. ARGV[3]
@@ -179,8 +189,8 @@ if #answered > 0 then
   end
   if newest[1] == '' then return answer(id, newest[3]) end
   entry.answering = nil
-  local opened = open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','), newest[5],
-    newest[6])
+  local opened = open(id, newest[1], newest[2], tonumber(newest[3]), base, table.concat(answered, ','),
+    tonumber(newest[5]), tonumber(newest[6]))
   local wait = math.ceil((opened[3] - now) / 1000)
   if wait > LONG_WAIT_SECONDS then -- an identical request joins for as long as that
     for _, other in ipairs(answered) do redis.call('EXPIRE', turn_key(other), wait + ARGV[13]) end
@@ -192,34 +202,31 @@ end
 
 write_entry(directory, entry)
 local base = now
-local tail = redis.call('LINDEX', outbox, -1)
 if is_overtaken then -- it goes before what has overtaken it, where that is still here
   for _, id in ipairs(redis.call('LRANGE', outbox, 0, -1)) do
-    local place = redis.call('HMGET', reply_key(id), 'upto', 'frozen')
-    if not place[2] and tonumber(place[1] or 0) > held then
-      tail = id
+    local reply = read_reply(reply_key(id))
+    if reply and not reply.frozen and reply.upto > held then
+      tail, last = id, reply
       break
     end
   end
 end
 local webhook, meta = entry.webhook, entry.meta or ''
 if tail then
-  local reply = redis.call('HMGET', reply_key(tail), 'webhook', 'meta', 'frozen', 'picture', 'count', 'base', 'settle',
-    'opened_at', 'upto')
-  webhook, meta = reply[1], reply[2]
-  if not reply[3] then
-    local second_picture = has_picture == '1' and reply[4] == '1'
-    if tonumber(reply[5]) < tonumber(ARGV[11]) and not second_picture then
-      local count = redis.call('HINCRBY', reply_key(tail), 'count', 1)
-      local upto = held and not is_overtaken and held or reply[9] or 0
-      redis.call('HSET', reply_key(tail), 'segment:' .. count, segment, 'upto', upto)
-      if has_picture == '1' then redis.call('HSET', reply_key(tail), 'picture', '1') end
-      local quiet = math.min(now + patience(reply[7]), reply[8] + ARGV[10])
-      local due = math.max(tonumber(reply[6]), quiet)
-      fall_due(tail, due)
-      return {'folded', tail, due}
+  local key = reply_key(tail)
+  webhook, meta = last.webhook, last.meta
+  if not last.frozen then
+    local second_picture = has_picture == '1' and last.picture
+    if redis.call('LLEN', key) - 1 < tonumber(ARGV[11]) and not second_picture then
+      redis.call('RPUSH', key, segment)
+      last.picture = last.picture or has_picture == '1' or nil
+      if held and not is_overtaken then last.upto = held end
+      last.due = math.max(last.base, math.min(now + patience(last.settle), last.opened_at + ARGV[10]))
+      write_reply(key, last)
+      if tail == head then schedule(due_queue, tenant_of(last), tail, last.due) end
+      return {'folded', tail, last.due}
     end
-    base = math.max(now, tonumber(reply[6])) -- it goes on with that reply, in the same window
+    base = math.max(now, last.base) -- it goes on with that reply, in the same window
   end
 end
 return open(ARGV[8], webhook, meta, tonumber(ARGV[9]), base, '', now, 0)

@@ -7,7 +7,7 @@
 --       8 dead letter TTL s  9 turn id that was asked for when the pull began, or ''  10 an id of its own for the letter
 -- Returns the id of the dead letter, '' when nothing awaited the reply, 'stale' when the lease has passed to another, or
 -- 'again' when the user has spoken meanwhile: that message has its own tries, beginning now.
--- include _tenant
+-- include _reply
 local pulls, pull, turns, dead, fingerprints = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local prefix, digest = ARGV[2], ARGV[3]
 local fields = redis.call('HMGET', pull, 'fence', 'failures', 'asked', 'lease_until')
@@ -35,16 +35,14 @@ for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
 end
 if letter ~= '' then
   local newest = redis.call('HMGET', turn_key(letter), 'webhook', 'meta', 'due', 'accepted_at', 'delay')
-  local meta = newest[2] or ''
   -- A turn that was opened again has given its name to a reply before.
   if redis.call('HEXISTS', turn_key(letter), 'reply') == 1 then letter = ARGV[10] end
-  local reply = prefix .. 'reply:' .. letter
-  redis.call('HSET', reply, 'conversation', digest, 'webhook', newest[1], 'meta', meta,
-    'turns', table.concat(waiting, ','), 'accepted_at', newest[4], 'delay', newest[5], 'base', newest[3],
-    'due', newest[3], 'settle', 0, 'opened_at', now, 'count', 0, 'picture', '', 'frozen', ARGV[4],
-    'tenant', tenant_of(meta), 'attempts', (tonumber(fields[2]) or 0) + 1,
-    'reason', ARGV[5], 'cause', ARGV[6], 'status', ARGV[7], 'died_at', now)
-  redis.call('EXPIRE', reply, ARGV[8])
+  local key = prefix .. 'reply:' .. letter
+  add_reply(key, {conversation = digest, webhook = newest[1], meta = newest[2] or '', turns = table.concat(waiting, ','),
+    accepted_at = tonumber(newest[4]), delay = tonumber(newest[5]), base = tonumber(newest[3]),
+    due = tonumber(newest[3]), settle = 0, opened_at = now, frozen = tonumber(ARGV[4]),
+    attempts = (tonumber(fields[2]) or 0) + 1, reason = ARGV[5], cause = ARGV[6], status = ARGV[7], died_at = now})
+  redis.call('EXPIRE', key, ARGV[8])
   redis.call('ZADD', dead, now, letter)
 end
 for _, id in ipairs(waiting) do

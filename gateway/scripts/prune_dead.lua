@@ -4,5 +4,7 @@
 -- KEYS  1 dead  2 reply
 -- ARGV  1 offset ms  2 reply id
 -- Returns 1 when it was taken out, 0 when there was nothing to take out.
-if redis.call('HEXISTS', KEYS[2], 'died_at') == 1 then return 0 end
+-- include _reply
+local reply = read_reply(KEYS[2])
+if reply and reply.died_at then return 0 end
 return redis.call('ZREM', KEYS[1], ARGV[2])

@@ -6,7 +6,7 @@ What a Redis of one's own should be told (7.0 or newer; the embedded one is):
 
     maxmemory-policy noeviction          else replies on their way are evicted; there is a warning at start
     appendonly yes                       with appendfsync always, or everysec and the loss of a second
-    hash-max-listpack-value 1024         a third less memory: 2.0 KB instead of 2.9 for a conversation with a reply
+    hash-max-listpack-value 1024         a turn whose reply is awaited takes half: 0.5 KB instead of 0.9
     cluster-require-full-coverage no     in a cluster: the shards of other servers go on when one is lost
 
 While a cluster's slot is on the move key by key, its conversations wait, and answer 503 when that takes longer than a

@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE
 import msgspec
 
 from gateway import keys
+from gateway.store import script
 from tests.chaos.records import DeadLetter
 from tests.chaos.world import SECRET, World
 
@@ -29,10 +30,11 @@ async def read_dead_letters(world: World) -> list[DeadLetter]:
     found = []
     for shard in keys.all_shards():
         for reply_id in await world.redis.zrange(shard.dead, 0, -1):
-            fields = await world.redis.hgetall(shard.reply(reply_id))
-            segments = [fields[f"segment:{number}"] for number in range(1, int(fields["count"]) + 1)]
+            reply, read = shard.reply(reply_id), script("read_dead").source
+            reason, webhook = await world.redis.eval(read, 1, reply, 0, reply_id, "reason", "webhook")
+            segments = await world.redis.lrange(reply, 1, -1)
             said = tuple(msgspec.json.decode(segment)[1] for segment in segments)
-            found.append(DeadLetter(reply_id, fields["reason"], said, fields["webhook"]))
+            found.append(DeadLetter(reply_id, reason, said, webhook))
     return found
 
 

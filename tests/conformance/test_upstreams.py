@@ -27,9 +27,9 @@ async def contents(store: Store, key: str) -> Any:
         case "zset":
             return await store.redis.zrange(key, 0, -1)
         case "list":
-            return await store.redis.lrange(key, 0, -1)
+            return await store.redis.execute_command("LRANGE", key, 0, -1, NEVER_DECODE=True)  # it may be no text
         case _:
-            return await store.redis.dump(key)
+            return await store.redis.execute_command("GET", key, NEVER_DECODE=True)
 
 
 async def test_a_conversation_begins_with_the_history_and_its_reply_comes_in_the_window(gate: Gate) -> None:

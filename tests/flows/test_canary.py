@@ -48,9 +48,9 @@ SECRETS = {
 }
 
 ALLOWED = {
-    "webhook path": {("conv", ""), ("turn", "webhook"), ("reply", "webhook")},
-    "webhook query": {("conv", ""), ("turn", "webhook"), ("reply", "webhook")},
-    "reply": {("reply", "segment"), ("reply", "body")},
+    "webhook path": {("conv", ""), ("turn", "webhook"), ("reply", "")},
+    "webhook query": {("conv", ""), ("turn", "webhook"), ("reply", "")},
+    "reply": {("reply", "")},
 }
 """By secret: the kinds of keys and fields that hold it, since a reply that waits must be delivered, to its webhook."""
 

@@ -303,7 +303,8 @@ async def test_a_delivery_does_not_close_the_turn_that_was_opened_again_beside_i
     folded = await say(store, "the answer")
     assert folded.outcome == "opened"
     assert folded.reply_id
-    assert await store.redis.hget(CONVERSATION.shard.reply(folded.reply_id), "turns") == entered.turn_id
+    reply = CONVERSATION.shard.reply(folded.reply_id)
+    assert await store.run("read_dead", [reply], folded.reply_id, "turns") == [entered.turn_id]
 
 
 async def test_late_segments_do_not_note_a_message_that_is_being_posted_again_twice(

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 from click.testing import Result
-from relay_kit import META, PEOPLE, advance, claim_one, conversation, reply
+from relay_kit import META, PEOPLE, advance, alter, claim_one, conversation, reply
 
 from gateway import keys, people
 from gateway.relay.delivery import DeadLettered, Reason
@@ -85,8 +85,8 @@ async def test_one_dead_letter_is_shown(on_store: Call, store: Store, queue: Que
 
 async def test_what_a_terminal_might_obey_comes_out_escaped(on_store: Call, store: Store, queue: Queue) -> None:
     reply_id = await die(store, queue, 1)
-    key = conversation(1).shard.reply(reply_id)
-    await store.redis.hset(key, "meta", people.encode(msgspec.structs.replace(PEOPLE, user_id="\x1b[2J\n")))
+    named = people.encode(msgspec.structs.replace(PEOPLE, user_id="\x1b[2J\n"))
+    await alter(store, conversation(1).shard.reply(reply_id), "meta", named.decode())
     result = await on_store("dead-letters", "show", reply_id)
     assert r"user_id          \x1b[2J\n" in result.stdout
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import resources
 from typing import Any
 
 import msgspec
@@ -119,6 +120,17 @@ async def claim_one(queue: Queue, lease: timedelta = LEASE) -> Delivery:
     """Claim the one delivery that is due."""
     [delivery] = await claim(queue, lease)
     return delivery
+
+
+async def alter(store: Store, reply: str, part: str, value: str | None) -> None:
+    """Change a part of what the store keeps of a reply, or take it out."""
+    included = [resources.files("gateway.scripts").joinpath(f"_{name}.lua").read_text() for name in ("reply",)]
+    change = """
+local reply = read_reply(KEYS[1])
+reply[ARGV[1]] = ARGV[2]
+write_reply(KEYS[1], reply)
+"""
+    await store.redis.eval("".join(included) + change, 1, reply, part, *([] if value is None else [value]))
 
 
 @dataclass(frozen=True, slots=True)

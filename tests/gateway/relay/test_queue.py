@@ -13,6 +13,7 @@ from relay_kit import (
     UPSTREAM_ID,
     WEBHOOK,
     advance,
+    alter,
     claim,
     claim_one,
     conversation,
@@ -453,10 +454,7 @@ async def test_a_reply_that_cannot_be_read_is_left_to_its_lease(
 ) -> None:
     await reply(store, queue, "fine", conversation(0))
     broken = await reply(store, queue, "broken", conversation(keys.SHARDS))
-    if value is None:
-        await store.redis.hdel(conversation(0).shard.reply(broken), field)
-    else:
-        await store.redis.hset(conversation(0).shard.reply(broken), field, value)
+    await alter(store, conversation(0).shard.reply(broken), field, value)
     with capture_logs() as lines:
         assert texts(await claim_one(queue)) == ["fine"]
     assert [(line["event"], line["reply_id"]) for line in lines] == [("reply.unreadable", broken)]
@@ -464,7 +462,7 @@ async def test_a_reply_that_cannot_be_read_is_left_to_its_lease(
 
 async def test_what_informs_only_may_be_unreadable(store: Store, queue: Queue) -> None:
     turn = await reply(store, queue, "Hello!")
-    await store.redis.hset(ONE.shard.reply(turn), "meta", "[]")
+    await alter(store, ONE.shard.reply(turn), "meta", "[]")
     assert (await claim_one(queue)).meta == {}
 
 

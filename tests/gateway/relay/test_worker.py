@@ -221,7 +221,7 @@ async def test_an_attempt_that_breaks_does_not_touch_the_others_and_is_poison_in
 
 async def test_a_reply_whose_segments_cannot_be_read_is_poison(relay: Relay) -> None:
     turn = await reply(relay.store, relay.queue, "Hello!")
-    await relay.store.redis.hset(ONE.shard.reply(turn), "segment:1", "no segment")
+    await relay.store.redis.lset(ONE.shard.reply(turn), 1, "no segment")
     await reply(relay.store, relay.queue, "next")
     with capture_logs():
         async with relay.running():

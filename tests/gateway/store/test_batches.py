@@ -48,7 +48,7 @@ async def test_broken_data_is_one_calls_trouble_and_is_logged(store: Store) -> N
 async def test_a_script_that_stumbles_over_data_is_one_calls_trouble(store: Store) -> None:
     claim = Call("claim_due", (ZERO.due, ZERO.fence), (ZERO.prefix, "not a number", 9, 9))
     await wait_in_line(store, ZERO)
-    await store.redis.hset(ZERO.reply("r1"), "due", 1)
+    await store.redis.rpush(ZERO.reply("r1"), b"\xc0")
     await store.redis.expire(ZERO.reply("r1"), 9)
     with capture_logs():
         assert await store.run_all([claim, count(ONE)]) == [NoAnswer.BROKEN, EMPTY]

@@ -15,7 +15,7 @@ from gateway.store import Store
 COUNT = 2000
 AT_ONCE = 200
 
-PENDING_REPLY_BYTES = 1650
+PENDING_REPLY_BYTES = 1450
 """With its turn, its place in the queues, the ids of the messages taken, and 110 characters of text."""
 
 KNOWN_CONVERSATION_BYTES = 310

@@ -34,11 +34,10 @@ log = structlog.get_logger(__name__)
 
 def find(routes: Routes, method: bytes, target: bytes) -> Serve | None:
     """Find what serves a request; None where that is not done past ASGI."""
-    serve = routes.get((method, target))
-    if serve is None:
-        parent, slash, segment = target.rpartition(b"/")
-        serve = routes.get((method, parent + slash)) if _SEGMENT.fullmatch(segment) else None
-    return serve
+    parent, slash, segment = target.rpartition(b"/")
+    if segment and (serve := routes.get((method, target))):
+        return serve
+    return routes.get((method, parent + slash)) if _SEGMENT.fullmatch(segment) else None
 
 
 class Route:

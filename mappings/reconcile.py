@@ -2,7 +2,7 @@
 
 The upstream's side is a bounded tail of digests, four characters for each of its last `TAIL_MESSAGES` messages, kept in
 the directory and added to as messages go there and come from there (`codes` tells what a digest is). Sixteen of them
-are 64 characters, the longest value for which Redis keeps a small hash in its compact form.
+are 64 bytes of a conversation's 400.
 
 A text without words (a picture's) is no message: neither compared, nor counted, nor added.
 

@@ -335,6 +335,7 @@ async def of_tenants(store: Store, queue: Queue, **counts: int) -> None:
         for text in range(count):
             of = conversation(number * keys.SHARDS)
             await reply(store, queue, f"{name}{text}", of, tenant=name * 16)
+            store.clock_offset_ms += 1  # of one millisecond's the order is nobody's
             number += 1
 
 

@@ -62,7 +62,7 @@ class Cluster:
                 address = self._moved[slot] = _address(moved, address)
             except AskError as ask:
                 with contextlib.suppress(*REDIRECTIONS):
-                    return await self._server(_address(ask, address)).call(_asking(command), deadline)
+                    return await self._server(_address(ask, address)).call(asking(command), deadline)
                 await self._pause(deadline if patient else 0)
             except REDIRECTIONS:
                 await self._pause(deadline if patient else 0)
@@ -214,12 +214,16 @@ def _address(redirection: AskError, sender: Address) -> Address:
     return redirection.host or sender[0], redirection.port
 
 
-def _asking(command: Command[T]) -> Command[T]:
+def asking(command: Command[T]) -> Command[T]:
     """Let a command be the next thing on its connection after `ASKING`."""
 
     async def ask(client: Any) -> T:
-        async with client.client() as one:
+        one = client.client()  # not as a context: cancelled at its end, that would keep the connection for ever
+        try:
+            await one.initialize()
             await one.execute_command("ASKING")
             return await command(one)
+        finally:
+            await asyncio.shield(one.aclose())
 
     return ask

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio as redis
 import store_servers
 from structlog.testing import capture_logs
 
 from gateway import errors, keys, store
 from gateway.store import Call, NoAnswer, Store
+from gateway.store import cluster as cluster_of_servers
 
 SHARDS = keys.all_shards()
 
@@ -176,3 +178,21 @@ async def test_a_server_that_dies_takes_only_its_own_shards_along_until_its_repl
             assert await opened.run_all(map(count, SHARDS)) == [[0, 0, 1, []]] * len(SHARDS)
             away = [line for line in lines if line["event"] == "store.away"]
             assert [line["server"] for line in away] == [f"127.0.0.1:{dying.port}"]
+
+
+async def test_who_is_cancelled_behind_a_redirection_gives_its_connection_back(cluster: store_servers.Cluster) -> None:
+    url = f"redis://127.0.0.1:{cluster.masters[0].port}"
+    pool = redis.BlockingConnectionPool.from_url(url, max_connections=1, timeout=1)
+    client = redis.Redis(connection_pool=pool)
+    loop = asyncio.get_running_loop()
+
+    async def last_words(_client: object) -> None:
+        loop.call_soon(asking.cancel)  # it comes when all is done but giving back
+
+    asking = asyncio.create_task(cluster_of_servers.asking(last_words)(client))
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    try:
+        assert await client.ping()
+    finally:
+        await pool.aclose()

@@ -21,11 +21,17 @@ USERS = 8_000
 """So many that a user of the gateway's has one turn a sample: a second one would lack what he said in the first."""
 
 WARM_UP_SECONDS = 2
+MEETING_SECONDS = 15
+"""To warm up with histories that a process remembers: it must have met each user's two times."""
+
+REMEMBERED = 100
 SECONDS = 2
 LONG = 10_000
-"""From so many messages on (a megabyte) rounds are twice as long, and fewer requests are sent at once."""
+"""From so many messages on (a megabyte) users are fewer, as are requests at once, and rounds are shorter."""
 
 LONG_CONNECTIONS = 4
+LONG_USERS = 1_200
+LONG_SECONDS = 1
 
 PLOT = report.HERE / "front_half.svg"
 
@@ -52,14 +58,15 @@ async def run(plan: Plan) -> None:
     found: dict[int, dict[str, Figures]] = {}
     for history in QUICK_HISTORIES if plan.quick else HISTORIES:
         async with open_world() as world:
-            seconds = SECONDS * (2 if history >= LONG else 1)
+            is_long = history >= LONG
             found[history] = await measure(
                 world,
                 plan.subjects,
                 history=history,
                 rounds=plan.rounds,
-                seconds=seconds,
-                warm_up=1 if plan.quick else WARM_UP_SECONDS,
+                seconds=LONG_SECONDS if is_long else SECONDS,
+                users=LONG_USERS if is_long else USERS,
+                warm_up=1 if plan.quick else MEETING_SECONDS if history >= REMEMBERED else WARM_UP_SECONDS,
             )
         click.echo(
             f"{history:>6}  " + "  ".join(f"{name} {one.subject_us:.0f}" for name, one in found[history].items())

@@ -7,7 +7,6 @@ from bench.subjects.gateway import Gateway
 from bench.world import open_world
 
 HISTORY = 100
-USERS = 4_000
 
 
 async def run(plan: Plan) -> None:
@@ -16,7 +15,14 @@ async def run(plan: Plan) -> None:
     for subject in subjects:
         subject.cores = set(machine.CORES)
     async with open_world() as world:
-        found = await front_half.measure(world, subjects, history=HISTORY, rounds=plan.rounds, seconds=2, users=USERS)
+        found = await front_half.measure(
+            world,
+            subjects,
+            history=HISTORY,
+            rounds=plan.rounds,
+            seconds=front_half.SECONDS,
+            warm_up=1 if plan.quick else 2 * front_half.MEETING_SECONDS,  # either process is to have met each user
+        )
     rows = [
         [name, f"{one.subject_us:,.0f}", f"{one.per_second:,.0f}", f"{one.p99_ms:.0f}", f"{one.resident_mib:.0f}"]
         for name, one in found.items()

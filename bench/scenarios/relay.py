@@ -37,7 +37,7 @@ class Backlog:
     store_cpu_us: float
     bytes_per_reply: float
     bytes_per_conversation: float
-    front_half: front_half.Figures | None
+    front_half: front_half.Figures
 
 
 async def run(plan: Plan) -> None:
@@ -64,15 +64,16 @@ async def run(plan: Plan) -> None:
                     for one in found
                 ],
             ),
-            *(
-                line
-                for one in found
-                if one.front_half
-                for line in (
-                    "",
-                    f"Front half (100 messages) among {one.conversations:,} conversations:",
-                    f"{one.front_half.subject_us:,.0f} µs, store {one.front_half.store_us:.0f} µs.",
-                )
+            "",
+            "Front halves of turns of those conversations, each with a reply pending; the client's 100 messages",
+            "are met for the first time, and part from what is known:",
+            "",
+            *report.table(
+                ["conversations", "gateway µs", "store µs"],
+                [
+                    [f"{one.conversations:,}", f"{one.front_half.subject_us:,.0f}", f"{one.front_half.store_us:,.0f}"]
+                    for one in found
+                ],
             ),
         ],
     )  # fmt: skip
@@ -98,10 +99,8 @@ async def measure(conversations: int, seconds: int) -> Backlog:
             late = await deliveries.wait(subject.output, due, _lead(due) + seconds + 60)
             click.echo(f"{len(late):,} deliveries after {time.monotonic() - begin:.0f} s")
             cpu, store_cpu = process.cpu_seconds() - before, world.store_process.cpu_seconds() - store_before
-            half = None
-            if conversations >= 10**6:
-                template = requests.template(requests.complete(requests.history(100), webhook=world.webhook))
-                half = await front_half.sample(world, subject, process, template, conversations, 5)
+            template = requests.template(requests.complete(requests.history(100), webhook=world.webhook))
+            half = await front_half.sample(world, subject, process, template, conversations, 5)
         return Backlog(
             conversations,
             deliveries.summary(late),

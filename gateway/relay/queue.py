@@ -136,9 +136,9 @@ class Queue:
         """Take a segment, once: into the waiting reply, or as the first of one that answers the open turns.
 
         `upstream_id` is the conversation that the upstream names. A `late` segment answers none of the turns that are
-        open now: it came before them. One that is not `noted` is left out of what is known of the transcript: it is
-        known already, or not there yet.
-        `answers` names the turn that is being posted where it surely is the segment's.
+        open now: it came before them. Since it may answer an earlier try of one, it keeps their least delays. One that
+        is not `noted` is left out of what is known of the transcript: it is known already, or not there yet. `answers`
+        names the turn that is being posted where it surely is the segment's.
         """
         shard = conversation.shard
         outcome, *rest = await self.store.run(

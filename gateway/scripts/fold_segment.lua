@@ -229,4 +229,9 @@ if tail then
     base = math.max(now, last.base) -- it goes on with that reply, in the same window
   end
 end
+if ARGV[12] ~= '' and not tail then -- it may answer an earlier try of an open turn, which the store has lost
+  for _, id in ipairs(redis.call('LRANGE', turns, 0, -1)) do
+    base = math.max(base, tonumber(redis.call('HGET', turn_key(id), 'not_before')) or now)
+  end
+end
 return open(ARGV[8], webhook, meta, tonumber(ARGV[9]), base, '', now, 0)

@@ -197,6 +197,19 @@ async def test_a_late_segment_goes_to_the_last_webhook_and_leaves_the_turn_open(
     assert (await claim_one(queue)).webhook == WEBHOOK
 
 
+async def test_a_late_segment_is_no_earlier_than_the_open_turn_whose_earlier_try_it_may_answer(
+    store: Store, queue: Queue
+) -> None:
+    """The store was emptied behind the post, and the client has sent his request again."""
+    for delay in (20, 40, 10):
+        await open_turn(store, min_delay=timedelta(seconds=delay), delay=timedelta(seconds=delay + 5))
+    await speak(queue, "The answer to the first try.", late=True)
+    advance(store, timedelta(seconds=39))
+    assert await claim(queue) == []
+    advance(store, timedelta(seconds=2))
+    assert texts(await claim_one(queue)) == ["The answer to the first try."]
+
+
 async def test_a_bot_that_speaks_first_is_heard_at_the_last_webhook(store: Store, queue: Queue) -> None:
     await reply(store, queue, "Hello!")
     await settle(queue, await claim_one(queue), Delivered(200))

@@ -165,7 +165,6 @@ class Prefixes:
             return None
         name = self._digest(view[begin:end])
         read, known_end = self._known.find(name), end
-        is_known = read is not None
         if read is None:
             start = self._digest(view[begin : begin + _START_BYTES])
             if start not in self._met:
@@ -173,14 +172,14 @@ class Prefixes:
                 return None
             read, known_end = self._find(view, begin, ends)
         added: tuple[Utterance, ...] = ()
-        if not is_known:
+        if known_end < end:
             added = decode_items(body, known_end, end, after=known_end > begin)
             read = _Read(read.items + len(added), read.segments + sum([len(item.segments) for item in added]))
         turn = v1.decode_request(b"%b%b%b" % (body[:begin], self._mark, body[end:]))
         history = tuple(turn.history)
         if not history or history[0].id != self._token or read.items + len(history) - 1 > v1.MAX_HISTORY_ITEMS:
             return None
-        if not is_known:
+        if known_end < end:
             self._known.keep(name, read)
         last = history[1:]
         return replace(

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import json
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from bench.mock_v3 import CHECK_KEY
 from bench.subjects import ROOT, Subject
 from bench.world import World
 from gateway import auth, keys
+from gateway.store import scripts
 
 SECRET = "a-secret-of-the-bench-long-enough"
 SETTLE_SECONDS = 0.2
@@ -153,12 +153,5 @@ def _tenant(key: str) -> str:
     return auth.Authenticator([SECRET.encode()], {}).authenticate(f"Bearer {key}").tenant
 
 
-@functools.cache
 def _script(tree: Path, name: str) -> str:
-    place = tree / "gateway" / "scripts"
-    return re.sub(
-        r"^-- include (\w+)$",
-        lambda line: (place / f"{line[1]}.lua").read_text(),
-        (place / f"{name}.lua").read_text(),
-        flags=re.MULTILINE,
-    )
+    return scripts.source(tree / "gateway" / "scripts", name)

@@ -22,6 +22,7 @@
 -- include _entry
 -- include _gap
 -- include _reply
+-- include _tail
 local LONG_WAIT_SECONDS = 3600 -- a turn is remembered for much longer anyway
 -- What an answered turn needs no more: the reply has it; and what only one needs whose fate the transcript may decide.
 -- The fingerprint and the delay are for an identical request that may still join.
@@ -39,9 +40,7 @@ local function reply_key(id) return prefix .. 'reply:' .. id end
 
 local entry = read_entry(directory)
 local function note(digest)
-  if digest == '' then return end
-  entry.tail = string.sub((entry.tail or '') .. digest, -ARGV[17])
-  if entry.count then entry.count = entry.count + 1 end
+  if digest ~= '' then note_message(entry, digest, ARGV[17]) end
 end
 
 -- The conversation that was left for this one answers what was posted there, and is no part of what is known of this.

@@ -11,6 +11,7 @@
 -- this caller's lease has passed to another, who found no trace of the message and forgot the turn.
 -- include _entry
 -- include _gap
+-- include _tail
 local directory, lock, turn, fingerprints, turns, id = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[8]
 local posting = redis.call('HMGET', turn, 'state', 'message')
 local state, entry = posting[1], read_entry(directory)
@@ -26,10 +27,7 @@ if state == 'posting' then
   local time = redis.call('TIME')
   redis.call('HSET', turn, 'posted_at', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1])
   local note = redis.call('HGET', turn, 'note') or ''
-  if note ~= '' then
-    entry.tail = string.sub((entry.tail or '') .. note, -ARGV[7])
-    if entry.count then entry.count = entry.count + 1 end
-  end
+  if note ~= '' then note_message(entry, note, ARGV[7]) end
   local reply = ARGV[10] ~= '' and redis.call('HGET', turn, 'reply')
   if reply then -- what came for it while it was being posted was its answer
     is_over, state = true, 'answered'

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -52,12 +53,14 @@ _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 @functools.cache
 def script(name: str) -> Script:
     """Load a script by its file's name."""
-    source = _INCLUDE.sub(lambda line: _read(line[1]), _read(name))
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    text = source(resources.files("gateway.scripts"), name)
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def _read(name: str) -> str:
-    return resources.files("gateway.scripts").joinpath(f"{name}.lua").read_text()
+def source(folder: Traversable, name: str) -> str:
+    """Give the text of a script in a folder, with what it includes."""
+    text = folder.joinpath(f"{name}.lua").read_text()
+    return _INCLUDE.sub(lambda line: folder.joinpath(f"{line[1]}.lua").read_text(), text)
 
 
 async def send(client: Any, calls: Sequence[Call], first_argument: Argument) -> list[Answer | Exception]:
